@@ -1,0 +1,2 @@
+//! target_profile
+pgrx::pg_module_magic!();

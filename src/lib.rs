@@ -1,2 +1,46 @@
-//! target_profile
+//! target_profile: profile updates to Adobe Target, issued from SQL.
+//!
+//! A call of `target_profile_update`, or a row change in a table with the trigger, writes an entry into the outbox in the
+//! caller's transaction (`src/pg/update.rs`, `src/pg/trigger.rs`, `src/pg/outbox.rs`). A background worker (`src/pg/worker`)
+//! reads the outbox, asks `target_profile_core` what to send, has it sent by `target_profile_client` and settles the
+//! answers. This file is the table of contents.
+
+mod pg;
+
+#[cfg(not(panic = "unwind"))]
+compile_error!("a panic must unwind into an SQL error: an abort would restart the whole server");
+
 pgrx::pg_module_magic!();
+
+pgrx::extension_sql_file!(
+    "../sql/tables.sql",
+    name = "tables",
+    requires = [pg::clients::target_profile::_check_client, pg::clients::target_profile::_clients_changed]
+);
+pgrx::extension_sql_file!("../sql/partitions.sql", name = "partitions", requires = ["tables"]);
+pgrx::extension_sql_file!(
+    "../sql/clients.sql",
+    name = "clients",
+    requires = ["tables", pg::wake::_wake, pg::status::_system_identifier]
+);
+pgrx::extension_sql_file!("../sql/entries.sql", name = "entries", requires = ["tables", pg::result::_in_flight]);
+pgrx::extension_sql_file!(
+    "../sql/views.sql",
+    name = "views",
+    requires = ["clients", "entries", pg::status::_workers]
+);
+pgrx::extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
+
+/// Runs when the library is loaded: in the postmaster if it is preloaded, else in each session that uses it.
+#[pgrx::pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // pg_upgrade starts servers in which nothing may run beside it.
+    if pg::is_binary_upgrade() {
+        return;
+    }
+    if pg::is_being_preloaded() {
+        pg::settings::define();
+        pg::shared::request();
+        pg::launcher::register();
+    }
+}

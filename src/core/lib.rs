@@ -2,3 +2,20 @@
 //! network, no clock, no randomness. Whatever depends on time or chance takes `now` or `jitter` as an argument.
 #![forbid(unsafe_code)]
 
+pub mod attrs;
+pub mod breaker;
+pub mod client_code;
+pub mod drain;
+pub mod endpoint;
+pub mod error;
+pub mod horizon;
+pub mod id;
+pub mod lane;
+pub mod limits;
+pub mod request;
+pub mod retry;
+pub mod secret;
+pub mod settings;
+pub mod settlement;
+pub mod time;
+pub mod verdict;

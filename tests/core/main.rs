@@ -1,1 +1,9 @@
-//! tests of core
+//! Tests of the pure package: tables of vectors, and properties over arbitrary input.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod attrs;
+mod endpoint;
+mod error;
+mod ids;
+mod request;
+mod verdict;

@@ -1,0 +1,141 @@
+# target_profile: `make help` lists what can be made.
+#
+# PG         major version of the server (default: see pgrx-config/servers)
+# PG_CONFIG  pg_config of a server that you installed yourself; takes the place of PG
+# PROFILE    cargo profile of the extension. release throughout: what is tested and measured is what is shipped, and
+#            one build serves test, demo and bench. (dev saves a tenth of the first build and nothing after.)
+# DESTDIR    put before every path that `make install` writes to
+
+PROFILE ?= release
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+SETUP := PG='$(PG)' PG_CONFIG='$(PG_CONFIG)' pgrx-config/setup
+# Which server that comes to is decided in one place, pgrx-config/setup.
+CHOSEN := $(shell $(SETUP) --which)
+ifneq ($(words $(CHOSEN)),2)
+$(error no usable server; see above)
+endif
+override PG := $(word 1,$(CHOSEN))
+override PG_CONFIG := $(word 2,$(CHOSEN))
+FEATURES := --no-default-features --features target_profile/pg$(PG)
+
+# The private copy of that server which pgrx-config/setup makes: tests and demo install into it and run it.
+PRIVATE_PG_CONFIG := $(CARGO_TARGET_DIR)/pg$(PG)/bin/pg_config
+CARGO_PGRX := $(CARGO_TARGET_DIR)/tools/cargo-pgrx pgrx
+export PGRX_HOME := $(CARGO_TARGET_DIR)/pgrx/pg$(PG)
+
+# What `cargo pgrx package` makes: the extension's files, each below the path where it is to be installed.
+STAGE := $(CARGO_TARGET_DIR)/stage/pg$(PG)-$(PROFILE)
+STAGED := $(STAGE)/.complete
+# Directories too: their time changes when a file is removed.
+SOURCES := Cargo.toml Cargo.lock target_profile.control $(wildcard build.rs) $(shell find $(wildcard src sql))
+
+# $(call copy_staged,PG_CONFIG,DESTDIR): from where they were staged to where that pg_config says. install(1) makes a
+# new file rather than write into the old one, which a running server may have mapped.
+define copy_staged
+	lib=$$('$(1)' --pkglibdir) share=$$('$(1)' --sharedir)/extension; \
+	install -d "$(2)$$lib" "$(2)$$share"; \
+	install -m 755 "$(STAGE)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so" "$(2)$$lib/"; \
+	rm -f "$(2)$$share"/target_profile--*.sql; \
+	install -m 644 "$(STAGE)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile* "$(2)$$share/"
+endef
+
+# A target with `##` after its name is part of `make help`.
+
+.PHONY: all
+all: $(STAGED) ## build the extension (PROFILE=release)
+
+# Recipes call set-up rather than depend on it: `sudo make install` after `make` then needs neither cargo nor a network.
+$(STAGED): $(SOURCES)
+	$(SETUP) build
+	rm -rf '$(STAGE)'
+	PGRX_BUILD_FLAGS=--locked $(CARGO_PGRX) package --profile '$(PROFILE)' --pg-config '$(PG_CONFIG)' --out-dir '$(STAGE)'
+	touch '$@'
+
+.PHONY: install
+install: $(STAGED) ## install into the server of PG_CONFIG (may need root; DESTDIR is honoured)
+	@$(call copy_staged,$(PG_CONFIG),$(DESTDIR))
+	@echo "installed; set shared_preload_libraries = 'target_profile', restart, then CREATE EXTENSION target_profile"
+
+.PHONY: uninstall
+uninstall: ## remove what install put there
+	rm -f "$(DESTDIR)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so"
+	rm -f "$(DESTDIR)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile{.control,--*.sql}
+
+.PHONY: installcheck
+installcheck: ## run the SQL tests on the installed extension, on the running server of PGHOST and PGPORT
+	PG_CONFIG='$(PG_CONFIG)' tests/regress/run --running
+
+.PHONY: package
+package: $(STAGED) ## pack the built files into target/package, to be unpacked at /
+	mkdir -p '$(CARGO_TARGET_DIR)/package'
+	version=$$(sed -nE '/^\[package\]/,/^\[/s/^version *= *"(.*)"/\1/p' Cargo.toml); \
+	archive="$(CARGO_TARGET_DIR)/package/target_profile-$$version-pg$(PG)-$$(uname -m).tar.gz"; \
+	tar --create --gzip --file "$$archive" --owner 0 --group 0 --exclude .complete --directory '$(STAGE)' .; \
+	echo "$$archive"
+
+.PHONY: server
+server: $(STAGED) ## make the private server for tests and demo, with the extension in it
+	@$(SETUP) test
+	@$(call copy_staged,$(PRIVATE_PG_CONFIG),)
+
+.PHONY: test
+test: ## run all tests; they need no server and touch none but their own
+	@$(SETUP) test
+	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' pgrx-config/run-tests
+
+.PHONY: demo
+demo: server ## show what it does, on a throwaway cluster (KEEP=1 leaves the cluster running)
+	@PG_CONFIG='$(PRIVATE_PG_CONFIG)' KEEP='$(KEEP)' tests/demo/run
+
+.PHONY: bench
+bench: server ## measure what it costs and how fast it is
+	@if [[ -x benches/run ]]; then PG_CONFIG='$(PRIVATE_PG_CONFIG)' benches/run; \
+	elif compgen -G 'benches/*.rs' >/dev/null; then PG_CONFIG='$(PRIVATE_PG_CONFIG)' cargo bench --locked --workspace $(FEATURES); \
+	else echo 'there are no benchmarks yet'; fi
+
+FUZZ_SECONDS ?= 60
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
+	@$(SETUP) build
+	for target in $$(ls tests/fuzz/seeds); do tests/fuzz/run.sh "$$target" '$(FUZZ_SECONDS)'; done
+
+.PHONY: soak
+soak: server ## run the tests that take long (those marked ignored)
+	PG_CONFIG='$(PRIVATE_PG_CONFIG)' cargo test --locked -p target_profile_tests --test e2e -- --ignored --nocapture
+
+.PHONY: test-all
+test-all: fmt-check lint doc test demo fuzz soak bench ## everything that can be run here
+
+.PHONY: fmt
+fmt: ## format the source
+	cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## check that the source is formatted
+	@$(SETUP) lint
+	cargo fmt --all --check
+
+.PHONY: lint
+lint: ## clippy and shellcheck, every warning an error
+	@$(SETUP) lint
+	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
+	shellcheck --external-sources $$(git ls-files | xargs grep -lE '^#(!/usr/bin/env bash|.*shellcheck shell=bash)' --)
+
+.PHONY: doc
+doc: ## build the documentation of the source, every warning an error
+	@$(SETUP) build
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items $(FEATURES)
+
+.PHONY: clean
+clean: ## remove what was built, the private server too
+	cargo clean
+
+.PHONY: help
+help: ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | while IFS=$$'\t' read -r name what; do printf '  %-13s %s\n' "$$name" "$$what"; done
+	@echo; sed -nE '/^$$/q; s/^# ?//p' Makefile | tail -n +3

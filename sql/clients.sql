@@ -1,0 +1,205 @@
+-- Registering, changing, pausing and removing clients. They run as the extension's owner; who may call them is a grant.
+
+CREATE FUNCTION target_profile.adopt() RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO target_profile.binding (system_identifier, database_oid)
+    SELECT target_profile._system_identifier(), d.oid FROM pg_database d WHERE d.datname = current_database()
+    ON CONFLICT (one) DO UPDATE
+        SET system_identifier = excluded.system_identifier,
+            database_oid = excluded.database_oid,
+            adopted_at = clock_timestamp();
+    SELECT target_profile._wake();
+$$;
+
+CREATE FUNCTION target_profile._is_adopted() RETURNS boolean
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM target_profile.binding b
+        JOIN pg_database d ON d.oid = b.database_oid
+        WHERE d.datname = current_database() AND b.system_identifier = target_profile._system_identifier())
+$$;
+
+CREATE FUNCTION target_profile.add_client(
+    client_code text,
+    endpoint text DEFAULT NULL,
+    auth_token text DEFAULT NULL,
+    method text DEFAULT NULL,
+    daily_quota bigint DEFAULT NULL,
+    backfill_share double precision DEFAULT NULL,
+    delay interval DEFAULT NULL,
+    arrays text DEFAULT NULL,
+    null_value text DEFAULT NULL,
+    max_attempts integer DEFAULT NULL,
+    max_age interval DEFAULT NULL,
+    max_in_flight integer DEFAULT NULL,
+    timeout interval DEFAULT NULL
+) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = add_client.client_code) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'duplicate_object',
+            MESSAGE = format('client "%s" is registered already', add_client.client_code),
+            HINT = 'Change it with target_profile.set_client.';
+    END IF;
+    INSERT INTO target_profile.client (client_code) VALUES (add_client.client_code);
+    -- In the same transaction, so the row is seen with its settings or not at all.
+    PERFORM target_profile.set_client(
+        add_client.client_code, add_client.endpoint, add_client.auth_token, add_client.method, add_client.daily_quota,
+        add_client.backfill_share, add_client.delay, add_client.arrays, add_client.null_value, add_client.max_attempts,
+        add_client.max_age, add_client.max_in_flight, add_client.timeout);
+    INSERT INTO target_profile.binding (system_identifier, database_oid)
+    SELECT target_profile._system_identifier(), d.oid FROM pg_database d WHERE d.datname = current_database()
+    ON CONFLICT (one) DO NOTHING;
+END
+$$;
+
+-- NULL leaves a setting as it is; reset names settings that go back to their defaults.
+CREATE FUNCTION target_profile.set_client(
+    client_code text,
+    endpoint text DEFAULT NULL,
+    auth_token text DEFAULT NULL,
+    method text DEFAULT NULL,
+    daily_quota bigint DEFAULT NULL,
+    backfill_share double precision DEFAULT NULL,
+    delay interval DEFAULT NULL,
+    arrays text DEFAULT NULL,
+    null_value text DEFAULT NULL,
+    max_attempts integer DEFAULT NULL,
+    max_age interval DEFAULT NULL,
+    max_in_flight integer DEFAULT NULL,
+    timeout interval DEFAULT NULL,
+    reset text[] DEFAULT '{}'
+) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    setting text;
+BEGIN
+    UPDATE target_profile.client AS c SET
+        endpoint = coalesce(set_client.endpoint, c.endpoint),
+        auth_token = coalesce(set_client.auth_token, c.auth_token),
+        method = coalesce(set_client.method, c.method),
+        daily_quota = coalesce(set_client.daily_quota, c.daily_quota),
+        backfill_share = coalesce(set_client.backfill_share, c.backfill_share),
+        delay = coalesce(set_client.delay, c.delay),
+        arrays = coalesce(set_client.arrays, c.arrays),
+        null_value = coalesce(set_client.null_value, c.null_value),
+        max_attempts = coalesce(set_client.max_attempts, c.max_attempts),
+        max_age = coalesce(set_client.max_age, c.max_age),
+        max_in_flight = coalesce(set_client.max_in_flight, c.max_in_flight),
+        timeout = coalesce(set_client.timeout, c.timeout)
+    WHERE c.client_code = set_client.client_code;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_unregistered(set_client.client_code);
+    END IF;
+    FOREACH setting IN ARRAY coalesce(reset, '{}') LOOP
+        IF setting IS NULL OR setting NOT IN (
+            'endpoint', 'auth_token', 'method', 'daily_quota', 'backfill_share', 'delay', 'arrays', 'null_value',
+            'max_attempts', 'max_age', 'max_in_flight', 'timeout')
+        THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'invalid_parameter_value',
+                MESSAGE = 'reset names a setting that does not exist',
+                DETAIL = format('The name is %L.', setting),
+                HINT = 'Settings are the columns of target_profile.client from endpoint to timeout.';
+        END IF;
+        EXECUTE format('UPDATE target_profile.client SET %I = DEFAULT WHERE client_code = $1', setting)
+            USING set_client.client_code;
+    END LOOP;
+    -- A new token is the cure for a client that was paused because the old one was refused.
+    IF set_client.auth_token IS NOT NULL OR 'auth_token' = ANY (reset) THEN
+        UPDATE target_profile.client AS c SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
+        WHERE c.client_code = set_client.client_code AND c.paused_by = 'unauthorized';
+    END IF;
+END
+$$;
+
+CREATE FUNCTION target_profile.pause(client_code text, reason text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE target_profile.client AS c
+    SET paused_at = clock_timestamp(), paused_by = 'admin', pause_reason = pause.reason
+    WHERE c.client_code = pause.client_code;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_unregistered(pause.client_code);
+    END IF;
+END
+$$;
+
+CREATE FUNCTION target_profile.resume(client_code text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE target_profile.client AS c SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
+    WHERE c.client_code = resume.client_code;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_unregistered(resume.client_code);
+    END IF;
+END
+$$;
+
+-- Entries that wait are not thrown away by the way: either there are none, or the caller says that they go to the dead letters.
+CREATE FUNCTION target_profile.remove_client(client_code text, dead_letter_waiting boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    DELETE FROM target_profile.client AS c WHERE c.client_code = remove_client.client_code;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_unregistered(remove_client.client_code);
+    END IF;
+    IF dead_letter_waiting THEN
+        PERFORM target_profile._bury_orphans(remove_client.client_code);
+    ELSIF EXISTS (SELECT FROM target_profile.outbox o WHERE o.client_code = remove_client.client_code) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('client "%s" has entries that wait to be sent', remove_client.client_code),
+            HINT = 'Wait until they are sent, or call target_profile.remove_client(…, dead_letter_waiting => true), '
+                'which moves them to target_profile.dead_letter.';
+    END IF;
+    DELETE FROM target_profile.backing_off AS b WHERE b.client_code = remove_client.client_code;
+END
+$$;
+
+-- Moves the entries of a client that is not registered to the dead letters: called when it is removed, and by the worker for
+-- entries of transactions that committed after the removal.
+CREATE FUNCTION target_profile._bury_orphans(client_code text) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (
+        DELETE FROM target_profile.outbox o
+        WHERE o.client_code = $1
+          AND NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = $1)
+        RETURNING o.*
+    ), buried AS (
+        INSERT INTO target_profile.dead_letter
+            (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
+             last_outcome, reason)
+        SELECT id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
+            last_outcome, 'the client was removed'
+        FROM gone
+        RETURNING 1
+    )
+    SELECT count(*) FROM buried
+$$;
+
+CREATE FUNCTION target_profile._raise_unregistered(client_code text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION USING
+        ERRCODE = 'invalid_parameter_value',
+        MESSAGE = 'client is not registered',
+        DETAIL = format('The client code is %L.', client_code),
+        HINT = 'Register it with target_profile.add_client; target_profile.client lists the clients that are.';
+END
+$$;

@@ -1,0 +1,155 @@
+-- Nothing is for everybody. Who may do what is granted by target_profile.grant_to.
+
+-- The grants of a level, as GRANT or REVOKE wants them, one a row.
+CREATE FUNCTION target_profile._privileges(level text) RETURNS TABLE (privilege text, object text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF level IS NULL OR level NOT IN ('writer', 'reader', 'admin') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'unrecognized level',
+            DETAIL = format('The level is %L.', level),
+            HINT = 'Levels are writer, reader and admin.';
+    END IF;
+    -- Every level: the schema's name, and what became of an entry whose id one has.
+    RETURN QUERY
+    SELECT 'USAGE', 'SCHEMA target_profile'
+    UNION ALL
+    SELECT 'EXECUTE', 'FUNCTION ' || f::text
+    FROM unnest(ARRAY['target_profile.result(bigint)', 'target_profile.wait(bigint, interval)',
+        'target_profile._in_flight(text, text, text, bigint)']::regprocedure[]) f;
+    IF level IN ('writer', 'admin') THEN
+        RETURN QUERY
+        SELECT 'EXECUTE', 'FUNCTION ' || f::text
+        FROM unnest(target_profile._entry_points()) f;
+    END IF;
+    IF level IN ('reader', 'admin') THEN
+        RETURN QUERY
+        SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
+        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'backing_off', 'status', 'worker']) t;
+        RETURN QUERY
+        SELECT 'EXECUTE', 'FUNCTION ' || f::text
+        FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
+            'target_profile._system_identifier()']::regprocedure[]) f;
+        RETURN QUERY
+        SELECT 'EXECUTE', 'FUNCTION ' || f::text
+        FROM unnest(target_profile._entry_points()) f
+        WHERE f::oid IN (SELECT p.oid FROM pg_proc p WHERE p.proname = 'target_profile_preview');
+    END IF;
+    IF level = 'reader' THEN
+        -- All of client but the token.
+        RETURN QUERY
+        SELECT format('SELECT (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)),
+            'TABLE target_profile.client'
+        FROM pg_attribute a
+        WHERE a.attrelid = 'target_profile.client'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+          AND a.attname <> 'auth_token';
+    END IF;
+    IF level = 'admin' THEN
+        RETURN QUERY
+        SELECT 'SELECT', 'TABLE target_profile.client'
+        UNION ALL
+        SELECT 'SELECT', 'TABLE target_profile.binding'
+        UNION ALL
+        SELECT 'EXECUTE', 'FUNCTION ' || p.oid::regprocedure
+        FROM pg_proc p
+        WHERE p.pronamespace = 'target_profile'::regnamespace
+          AND p.proname IN ('add_client', 'set_client', 'remove_client', 'pause', 'resume', 'adopt');
+    END IF;
+END
+$$;
+
+-- The functions that live in the schema which CREATE EXTENSION names.
+CREATE FUNCTION target_profile._entry_points() RETURNS regprocedure[]
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(p.oid::regprocedure)
+    FROM pg_depend d
+    JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'target_profile'
+    JOIN pg_proc p ON p.oid = d.objid
+    WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+      AND p.pronamespace <> 'target_profile'::regnamespace
+$$;
+
+-- Not SECURITY DEFINER: whoever hands out rights must have them.
+CREATE FUNCTION target_profile.grant_to(role regrole, level text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    p record;
+BEGIN
+    FOR p IN SELECT * FROM target_profile._privileges(level) LOOP
+        EXECUTE format('GRANT %s ON %s TO %s', p.privilege, p.object, role);
+    END LOOP;
+END
+$$;
+
+-- What another level of the role also needs is granted again.
+CREATE FUNCTION target_profile.revoke_from(role regrole, level text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    p record;
+    held text[] := '{}';
+    other text;
+BEGIN
+    FOREACH other IN ARRAY ARRAY['writer', 'reader', 'admin'] LOOP
+        IF level IS NOT NULL AND other <> level AND target_profile._has_level(role, other) THEN
+            held := held || other;
+        END IF;
+    END LOOP;
+    FOR p IN
+        SELECT DISTINCT q.privilege, q.object
+        FROM unnest(CASE WHEN level IS NULL THEN ARRAY['writer', 'reader', 'admin'] ELSE ARRAY[level] END) l,
+            target_profile._privileges(l) q
+    LOOP
+        EXECUTE format('REVOKE %s ON %s FROM %s', p.privilege, p.object, role);
+    END LOOP;
+    FOREACH other IN ARRAY held LOOP
+        PERFORM target_profile.grant_to(role, other);
+    END LOOP;
+END
+$$;
+
+-- Whether the role has been granted the level: each level has a right that no lower one has.
+CREATE FUNCTION target_profile._has_level(role regrole, level text) RETURNS boolean
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE level
+        WHEN 'writer' THEN NOT target_profile._has_level(role, 'admin') AND (
+            SELECT bool_and(has_function_privilege(role::oid, f::oid, 'EXECUTE'))
+            FROM unnest(target_profile._entry_points()) f)
+        WHEN 'reader' THEN NOT target_profile._has_level(role, 'admin')
+            AND has_table_privilege(role::oid, 'target_profile.outbox'::regclass, 'SELECT')
+        WHEN 'admin' THEN has_function_privilege(
+            role::oid, 'target_profile.pause(text, text)'::regprocedure::oid, 'EXECUTE')
+    END
+$$;
+
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN
+        SELECT p.oid::regprocedure FROM pg_catalog.pg_proc p
+        WHERE p.pronamespace = 'target_profile'::pg_catalog.regnamespace
+        UNION ALL
+        SELECT pg_catalog.unnest(ARRAY[
+            '@extschema@.target_profile_update(text, text, text, jsonb, smallint)',
+            '@extschema@.target_profile_preview(text, text, text, jsonb)',
+            '@extschema@.target_profile_trigger()']::pg_catalog.regprocedure[])
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+    END LOOP;
+END
+$$;
+
+-- Monitoring sees how it goes, not what is sent.
+GRANT USAGE ON SCHEMA target_profile TO pg_monitor;
+GRANT SELECT ON target_profile.status, target_profile.worker TO pg_monitor;
+GRANT EXECUTE ON FUNCTION target_profile._workers(), target_profile._is_adopted(), target_profile._system_identifier()
+    TO pg_monitor;
+
+-- A worker that waits for the extension hears of it.
+SELECT target_profile._wake();

@@ -1,0 +1,1 @@
+DELETE FROM target_profile.backing_off

@@ -1,0 +1,1 @@
+SELECT target_profile._drop_response_partitions($1)

@@ -1,0 +1,1 @@
+SELECT target_profile._is_adopted()

@@ -1,0 +1,1 @@
+DELETE FROM target_profile.outbox o WHERE o.id = ANY ($1)

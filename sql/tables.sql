@@ -1,0 +1,135 @@
+-- Text columns that are compared and indexed use the collation "C": codes and ids are bytes to Target, and no index may
+-- depend on the operating system's locale.
+
+-- Which database may send: written by the first add_client and by adopt, never by CREATE EXTENSION, so that a copy
+-- of the database knows that it is one.
+CREATE TABLE target_profile.binding (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    system_identifier bigint NOT NULL,
+    database_oid oid NOT NULL,
+    adopted_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+CREATE TABLE target_profile.client (
+    client_code text COLLATE "C" PRIMARY KEY,
+    endpoint text NOT NULL DEFAULT 'https://{client}.tt.omtrdc.net/m2/{client}/profile/update',
+    auth_token text,
+    method text NOT NULL DEFAULT 'auto',
+    daily_quota bigint NOT NULL DEFAULT 1000000,
+    backfill_share double precision NOT NULL DEFAULT 0.5,
+    delay interval NOT NULL DEFAULT '0',
+    arrays text NOT NULL DEFAULT 'json',
+    null_value text,
+    max_attempts integer NOT NULL DEFAULT 20,
+    max_age interval NOT NULL DEFAULT '7 days',
+    max_in_flight integer NOT NULL DEFAULT 64,
+    timeout interval NOT NULL DEFAULT '10 s',
+    paused_at timestamptz,
+    paused_by text CHECK (paused_by IN ('admin', 'unauthorized')),
+    pause_reason text,
+    registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    CHECK ((paused_at IS NULL) = (paused_by IS NULL))
+);
+
+-- However a row is changed, its values are checked and the worker hears of it when the change commits.
+CREATE TRIGGER check_values BEFORE INSERT OR UPDATE ON target_profile.client
+    FOR EACH ROW EXECUTE FUNCTION target_profile._check_client();
+CREATE TRIGGER tell_worker AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON target_profile.client
+    FOR EACH STATEMENT EXECUTE FUNCTION target_profile._clients_changed();
+
+-- No foreign key to client: it would lock the client's row in every transaction that enqueues.
+-- Fillfactor and the columns of the indexes: a retry updates attempts, next_attempt_at and last_outcome only, which no index
+-- holds, so the new version fits beside the old one (HOT) and no index is written.
+-- Autovacuum: rows live for milliseconds, so the share of dead rows says nothing about the table's size; vacuum by
+-- number instead, and without the cost delay, since dead index entries are what slows a queue down.
+CREATE SEQUENCE target_profile.outbox_id_seq;
+CREATE TABLE target_profile.outbox (
+    id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('target_profile.outbox_id_seq'),
+    client_code text COLLATE "C" NOT NULL,
+    id_kind text COLLATE "C" NOT NULL,
+    profile_id text COLLATE "C" NOT NULL,
+    attrs jsonb NOT NULL,
+    priority smallint NOT NULL DEFAULT 0,
+    source text NOT NULL DEFAULT 'function',
+    enqueued_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    attempts integer NOT NULL DEFAULT 0,
+    next_attempt_at timestamptz,
+    last_outcome text
+) WITH (
+    fillfactor = 90,
+    autovacuum_vacuum_scale_factor = 0,
+    autovacuum_vacuum_threshold = 20000,
+    autovacuum_vacuum_cost_delay = 0,
+    autovacuum_analyze_scale_factor = 0,
+    autovacuum_analyze_threshold = 100000
+);
+ALTER SEQUENCE target_profile.outbox_id_seq OWNED BY target_profile.outbox.id;
+-- One lane a client and priority, read in the order of ids.
+CREATE INDEX outbox_lane ON target_profile.outbox (client_code, priority, id);
+-- All entries of one profile, merged when its turn comes.
+CREATE INDEX outbox_profile ON target_profile.outbox (client_code, id_kind, profile_id, id);
+
+-- What could not be enqueued or delivered. Looser than outbox: a row of a table whose trigger is wired wrongly has no id.
+CREATE TABLE target_profile.dead_letter (
+    id bigint PRIMARY KEY,
+    client_code text COLLATE "C",
+    id_kind text COLLATE "C",
+    profile_id text COLLATE "C",
+    attrs jsonb,
+    priority smallint NOT NULL,
+    source text NOT NULL,
+    enqueued_at timestamptz NOT NULL,
+    attempts integer NOT NULL,
+    next_attempt_at timestamptz,
+    last_outcome text,
+    reason text NOT NULL,
+    failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    response_id bigint,
+    discarded_at timestamptz
+);
+CREATE INDEX dead_letter_client ON target_profile.dead_letter (client_code, failed_at);
+
+-- One row a request. Partitioned by day (UTC), so that old rows go by dropping a table, not by DELETE; the partitions are
+-- made by the worker and are not members of the extension, so that pg_dump keeps them.
+CREATE SEQUENCE target_profile.response_id_seq;
+CREATE TABLE target_profile.response (
+    id bigint NOT NULL DEFAULT pg_catalog.nextval('target_profile.response_id_seq'),
+    client_code text COLLATE "C" NOT NULL,
+    id_kind text COLLATE "C" NOT NULL,
+    profile_id text COLLATE "C" NOT NULL,
+    outbox_ids bigint[] NOT NULL,
+    part smallint NOT NULL DEFAULT 1,
+    parts smallint NOT NULL DEFAULT 1,
+    method text NOT NULL,
+    request_bytes integer NOT NULL,
+    attempt integer NOT NULL,
+    sent_at timestamptz NOT NULL,
+    duration interval NOT NULL,
+    http_status integer,
+    outcome text NOT NULL
+        CHECK (outcome IN ('accepted', 'rejected', 'unrecognised', 'unauthorized', 'throttled', 'failed')),
+    message text,
+    body text,
+    PRIMARY KEY (id, sent_at)
+) PARTITION BY RANGE (sent_at);
+ALTER SEQUENCE target_profile.response_id_seq OWNED BY target_profile.response.id;
+-- What became of an entry: nearly all requests carry one entry; merged ones are looked up in the second index.
+CREATE INDEX response_first_outbox_id ON target_profile.response ((outbox_ids[1]));
+CREATE INDEX response_merged_outbox_ids ON target_profile.response USING gin (outbox_ids)
+    WHERE pg_catalog.cardinality(outbox_ids) > 1;
+
+-- Clients whose endpoint does not work, as the worker sees it; written only when that changes.
+CREATE TABLE target_profile.backing_off (
+    client_code text COLLATE "C" PRIMARY KEY,
+    since timestamptz NOT NULL,
+    next_try_at timestamptz NOT NULL,
+    reason text NOT NULL
+);
+
+-- What pg_dump must keep, beside the partitions of response.
+SELECT pg_catalog.pg_extension_config_dump('target_profile.binding', '');
+SELECT pg_catalog.pg_extension_config_dump('target_profile.client', '');
+SELECT pg_catalog.pg_extension_config_dump('target_profile.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('target_profile.outbox_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('target_profile.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('target_profile.response_id_seq', '');

@@ -1,0 +1,458 @@
+//! The attributes of an update: from nested JSON to a flat map of names and texts.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::collections::btree_map::{self, Entry};
+use std::fmt::Write as _;
+
+use serde_json::{Map, Value};
+
+use crate::error::{Error, Excerpt, JsonType};
+use crate::limits::{FLAT_BYTES, JSON_DEPTH};
+
+/// What precedes the name of an attribute in the request, and is dropped once where it was given.
+pub(crate) const PREFIX: &str = "profile.";
+
+/// How an array becomes text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Arrays {
+    /// One attribute, whose value is the array as compact JSON: `["a","b"]`.
+    #[default]
+    Json,
+    /// One attribute for each element, with its index, from 0, as a part of the name: `tags.0`, `tags.1`. When the
+    /// array shrinks, the attributes of its former tail stay as they were.
+    Indexed,
+}
+
+impl Arrays {
+    /// Reads `json` or `indexed`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownArrays`] for any other text.
+    pub fn parse(given: &str) -> Result<Self, Error> {
+        match given {
+            "json" => Ok(Self::Json),
+            "indexed" => Ok(Self::Indexed),
+            _ => Err(Error::UnknownArrays {
+                given: Excerpt::of(given),
+            }),
+        }
+    }
+
+    /// The name that [`Arrays::parse`] reads.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Indexed => "indexed",
+        }
+    }
+}
+
+/// The choices that flattening leaves to the client's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FlattenOptions {
+    /// How an array becomes text.
+    pub arrays: Arrays,
+    /// What is sent for null. `None` skips it: Target cannot delete an attribute, so a value that stands for "none" is
+    /// the only way to clear one.
+    pub null_value: Option<String>,
+}
+
+/// The attributes of an update, ready to be encoded: names without the prefix `profile.`, no name blank, no NUL
+/// anywhere. Only the default, to which others are merged, is empty.
+///
+/// How values become text:
+/// - strings as they are, the empty one included; `true` and `false`; numbers digit by digit, never by way of a float.
+///   Only an exponent is respelled, `1E5` as `1e+5`; `jsonb` never prints one;
+/// - the members of an object as attributes of their own, `address.city`, at any depth; an empty object leaves nothing;
+/// - arrays as [`Arrays`] says, null as [`FlattenOptions::null_value`] says. Within an array that is sent as JSON, null
+///   stays null.
+///
+/// How names are made: keys are joined by dots, and one leading `profile.` is dropped from the result, once. So
+/// `profile.age`, `age` and the member `age` of an object `profile` are one attribute, while `profileLevel` and
+/// `profile` itself keep their names, and `profile.profile.age` is sent as such. A dot within a key is the user's
+/// own, and is kept wherever it stands. A key must not be blank, nor may what follows the prefix. Names are
+/// case-sensitive.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FlatAttrs(BTreeMap<String, String>);
+
+impl FlatAttrs {
+    /// Flattens a JSON object, as `jsonb` prints it. Of the very same key given twice the later counts, as in `jsonb`.
+    ///
+    /// # Errors
+    /// - [`Error::AttrsNotJson`], [`Error::AttrsNotObject`]: not a JSON object;
+    /// - [`Error::BlankAttr`], [`Error::NulInAttr`]: a name or value that cannot be sent;
+    /// - [`Error::AttrCollision`]: two keys give one name, even if one of them is null today;
+    /// - [`Error::AttrsTooDeep`], [`Error::AttrsTooLarge`]: beyond [`JSON_DEPTH`] or [`FLAT_BYTES`];
+    /// - [`Error::NothingToSend`]: nothing is left.
+    pub fn from_json(text: &str, options: &FlattenOptions) -> Result<Self, Error> {
+        let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| not_an_object(text, &error))?;
+        Self::flatten(object.iter(), options)
+    }
+
+    /// Flattens values that have come one by one, such as the columns of a row; the names may have dots and the prefix.
+    ///
+    /// # Errors
+    /// As [`FlatAttrs::from_json`], save that there is no JSON to be wrong, and that a name given twice is a collision.
+    pub fn from_pairs(
+        pairs: impl IntoIterator<Item = (String, Value)>,
+        options: &FlattenOptions,
+    ) -> Result<Self, Error> {
+        let pairs: Vec<(String, Value)> = pairs.into_iter().collect();
+        Self::flatten(pairs.iter().map(|(name, value)| (name, value)), options)
+    }
+
+    /// Reads back what [`FlatAttrs::to_json_text`] wrote, without dropping a prefix again. Should someone have edited
+    /// it, scalars other than strings become text as ever, and nulls are skipped.
+    ///
+    /// # Errors
+    /// Never for text that [`FlatAttrs::to_json_text`] wrote of at least one attribute, or that `jsonb` made of it.
+    /// For other text as [`FlatAttrs::from_json`], and [`Error::StoredAttrNested`] for a value that is an object or
+    /// an array.
+    pub fn from_stored_json(text: &str) -> Result<Self, Error> {
+        let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| not_an_object(text, &error))?;
+        let mut flat = BTreeMap::new();
+        for (name, value) in object {
+            let text = match value {
+                Value::Null => continue,
+                Value::String(text) => text,
+                Value::Bool(_) | Value::Number(_) => scalar_text(&value).into_owned(),
+                Value::Array(_) | Value::Object(_) => {
+                    return Err(Error::StoredAttrNested {
+                        name: Excerpt::of(&name),
+                        found: JsonType::of(&value),
+                    });
+                }
+            };
+            check_leaf(&name, &text, || Excerpt::of(&quoted(&[Key::Name(&name)])))?;
+            flat.insert(name, text);
+        }
+        if flat.is_empty() {
+            Err(Error::NothingToSend)
+        } else {
+            Ok(Self(flat))
+        }
+    }
+
+    /// The attributes as a flat JSON object of strings, for a `jsonb` column.
+    #[must_use]
+    pub fn to_json_text(&self) -> String {
+        // Written by hand because it cannot fail: serde_json's way returns a Result, or wants a copy of everything.
+        let strings = self
+            .0
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + "\"\":\"\",".len());
+        let mut json = String::with_capacity(2 + strings.sum::<usize>());
+        json.push('{');
+        for (name, value) in &self.0 {
+            if json.len() > 1 {
+                json.push(',');
+            }
+            push_json_string(&mut json, name);
+            json.push(':');
+            push_json_string(&mut json, value);
+        }
+        json.push('}');
+        json
+    }
+
+    /// Adds the attributes of a later update; where both have a name, the later value wins.
+    pub fn merge(&mut self, newer: Self) {
+        self.0.extend(newer.0);
+    }
+
+    /// Names and values, by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// The value of one attribute, by its name without the prefix.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// How many attributes there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// True of the default, and of nothing else: what would be empty is [`Error::NothingToSend`] instead.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn flatten<'a, I>(entries: I, options: &'a FlattenOptions) -> Result<Self, Error>
+    where
+        I: Iterator<Item = (&'a String, &'a Value)> + Clone,
+    {
+        // Skipped nulls hold their place until the end: whether two keys collide must not depend on the day's values.
+        let mut flat: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut bytes = 0;
+        walk(entries.clone(), options, |name, path, text| {
+            check_leaf(name, text.as_deref().unwrap_or(""), || Excerpt::of(&quoted(path)))?;
+            bytes += name.len() + text.as_deref().map_or(0, str::len);
+            if bytes > FLAT_BYTES {
+                return Err(Error::AttrsTooLarge);
+            }
+            match flat.entry(name.to_owned()) {
+                Entry::Vacant(place) => {
+                    place.insert(text.map(Cow::into_owned));
+                    Ok(())
+                }
+                Entry::Occupied(_) => Err(collision(entries.clone(), options, name, path)),
+            }
+        })?;
+        let flat: BTreeMap<String, String> = flat
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text?)))
+            .collect();
+        if flat.is_empty() {
+            Err(Error::NothingToSend)
+        } else {
+            Ok(Self(flat))
+        }
+    }
+}
+
+impl IntoIterator for FlatAttrs {
+    type Item = (String, String);
+    type IntoIter = btree_map::IntoIter<String, String>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+/// One step from a value to a part of it.
+#[derive(Clone, Copy)]
+enum Key<'a> {
+    Name(&'a str),
+    Index(usize),
+}
+
+/// The keys as they were spelled: `"a.b"` and `"a"."b"` are told apart.
+fn quoted(path: &[Key<'_>]) -> String {
+    let mut text = String::new();
+    for key in path {
+        // Writing to a String cannot fail.
+        let _ = match key {
+            Key::Name(name) if text.is_empty() => write!(text, "\"{name}\""),
+            Key::Name(name) => write!(text, ".\"{name}\""),
+            Key::Index(index) => write!(text, "[{index}]"),
+        };
+    }
+    text
+}
+
+/// Calls `visit` for every scalar, and every array that stays whole, with its name without the prefix, the keys that
+/// led to it, and its text, which is `None` for a null to be skipped. Stops at the first error.
+fn walk<'a, V>(
+    entries: impl Iterator<Item = (&'a String, &'a Value)>,
+    options: &'a FlattenOptions,
+    visit: V,
+) -> Result<(), Error>
+where
+    V: FnMut(&str, &[Key<'a>], Option<Cow<'a, str>>) -> Result<(), Error>,
+{
+    let mut walker = Walker {
+        options,
+        visit,
+        path: Vec::new(),
+        name: String::new(),
+    };
+    for (key, value) in entries {
+        walker.step(Key::Name(key), value)?;
+    }
+    Ok(())
+}
+
+struct Walker<'a, V> {
+    options: &'a FlattenOptions,
+    visit: V,
+    path: Vec<Key<'a>>,
+    /// The keys of `path`, joined by dots: one buffer that grows and shrinks with the path.
+    name: String,
+}
+
+impl<'a, V> Walker<'a, V>
+where
+    V: FnMut(&str, &[Key<'a>], Option<Cow<'a, str>>) -> Result<(), Error>,
+{
+    fn step(&mut self, key: Key<'a>, value: &'a Value) -> Result<(), Error> {
+        let parent = self.name.len();
+        self.path.push(key);
+        if parent > 0 {
+            self.name.push('.');
+        }
+        match key {
+            Key::Name(name) if is_blank(name) => {
+                return Err(Error::BlankAttr {
+                    path: Excerpt::of(&quoted(&self.path)),
+                });
+            }
+            Key::Name(name) => self.name.push_str(name),
+            Key::Index(index) => {
+                // Writing to a String cannot fail.
+                let _ = write!(self.name, "{index}");
+            }
+        }
+        self.value(value)?;
+        self.path.pop();
+        self.name.truncate(parent);
+        Ok(())
+    }
+
+    fn value(&mut self, value: &'a Value) -> Result<(), Error> {
+        // The levels around this value: the path, which includes the outermost object.
+        let levels_left = JSON_DEPTH - self.path.len().min(JSON_DEPTH);
+        let text = match value {
+            Value::Object(_) | Value::Array(_) if levels_left == 0 => return Err(Error::AttrsTooDeep),
+            Value::Object(members) => {
+                return members
+                    .iter()
+                    .try_for_each(|(key, value)| self.step(Key::Name(key), value));
+            }
+            Value::Array(elements) => match self.options.arrays {
+                Arrays::Indexed => {
+                    return (0..)
+                        .zip(elements)
+                        .try_for_each(|(index, value)| self.step(Key::Index(index), value));
+                }
+                Arrays::Json if !is_within(value, levels_left) => return Err(Error::AttrsTooDeep),
+                Arrays::Json => Some(Cow::Owned(value.to_string())),
+            },
+            Value::Null => self.options.null_value.as_deref().map(Cow::Borrowed),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(scalar_text(value)),
+        };
+        let name = self.name.strip_prefix(PREFIX).unwrap_or(&self.name);
+        (self.visit)(name, &self.path, text)
+    }
+}
+
+/// Whether a value has at most so many levels of its own. Recurses no deeper than that.
+fn is_within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(elements) => levels > 0 && elements.iter().all(|element| is_within(element, levels - 1)),
+        Value::Object(members) => levels > 0 && members.values().all(|member| is_within(member, levels - 1)),
+        _ => true,
+    }
+}
+
+/// A string as it is; anything else as JSON prints it, which for a number is digit by digit.
+fn scalar_text(value: &Value) -> Cow<'_, str> {
+    match value {
+        Value::String(text) => Cow::Borrowed(text),
+        Value::Bool(true) => Cow::Borrowed("true"),
+        Value::Bool(false) => Cow::Borrowed("false"),
+        other => Cow::Owned(other.to_string()),
+    }
+}
+
+fn is_blank(name: &str) -> bool {
+    name.chars().all(char::is_whitespace)
+}
+
+/// What holds for every attribute, whichever way it came.
+fn check_leaf(name: &str, text: &str, path: impl FnOnce() -> Excerpt) -> Result<(), Error> {
+    if is_blank(name) {
+        return Err(Error::BlankAttr { path: path() });
+    }
+    if name.contains('\0') || text.contains('\0') {
+        return Err(Error::NulInAttr {
+            name: Excerpt::of(name),
+        });
+    }
+    Ok(())
+}
+
+/// Finds the other keys that lead to `name`, by a second walk: the first would be slower if it kept the keys of all.
+#[cold]
+fn collision<'a>(
+    entries: impl Iterator<Item = (&'a String, &'a Value)>,
+    options: &'a FlattenOptions,
+    name: &str,
+    second: &[Key<'_>],
+) -> Error {
+    let second = Excerpt::of(&quoted(second));
+    let found = walk(entries, options, |candidate, first, _| {
+        if candidate != name {
+            return Ok(());
+        }
+        let (name, first) = (Excerpt::of(name), Excerpt::of(&quoted(first)));
+        Err(Error::AttrCollision {
+            name,
+            first,
+            second: second.clone(),
+        })
+    });
+    match found {
+        Err(error) => error,
+        // Unreachable, as this very name has been seen; an honest answer all the same.
+        Ok(()) => Error::AttrCollision {
+            name: Excerpt::of(name),
+            first: second.clone(),
+            second,
+        },
+    }
+}
+
+/// Why `text` could not be read as an object. Only here is it read a second time.
+#[cold]
+fn not_an_object(text: &str, error: &serde_json::Error) -> Error {
+    if is_deep(text) {
+        return Error::AttrsTooDeep;
+    }
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if !value.is_object() => Error::AttrsNotObject {
+            found: JsonType::of(&value),
+        },
+        _ => Error::AttrsNotJson {
+            line: error.line(),
+            column: error.column(),
+        },
+    }
+}
+
+/// Whether brackets outside of strings nest beyond the limit; `serde_json` has but a message for that.
+fn is_deep(text: &str) -> bool {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => depth += 1,
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > JSON_DEPTH {
+            return true;
+        }
+    }
+    false
+}
+
+fn push_json_string(json: &mut String, text: &str) {
+    json.push('"');
+    let mut rest = text;
+    while let Some(at) = rest.find(|c: char| c < ' ' || c == '"' || c == '\\') {
+        let (plain, tail) = rest.split_at(at);
+        json.push_str(plain);
+        let mut tail = tail.chars();
+        match tail.next() {
+            Some(c @ ('"' | '\\')) => json.extend(['\\', c]),
+            Some(c) => {
+                // Writing to a String cannot fail.
+                let _ = write!(json, "\\u{:04x}", u32::from(c));
+            }
+            None => {}
+        }
+        rest = tail.as_str();
+    }
+    json.push_str(rest);
+    json.push('"');
+}

@@ -1,0 +1,207 @@
+//! The table `client`, as the core's settings: checked when a row is written, cached where entries are written.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use pgrx::datum::{DatumWithOid, Interval};
+use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use pgrx::AllocatedByPostgres;
+use target_profile_core::secret::Secret;
+use target_profile_core::settings::{ClientRow, ClientSettings, SettingError};
+
+use super::errors::{Fault, or_raise};
+use super::owner::as_owner;
+use super::snapshot::with_latest_snapshot;
+use super::shared::Slot;
+use super::statement::Statement;
+use super::wake;
+
+thread_local! {
+    static SELECT: Statement = const {
+        Statement::new(include_str!("../../sql/queries/clients.sql"), &[pg_sys::BuiltinOid::TEXTOID])
+    };
+    static CACHE: RefCell<Cache> = RefCell::new(Cache::default());
+}
+
+/// How long, in microseconds, a cached client is good at most: a change that nobody announced (a transaction that was prepared
+/// first) is seen after that.
+const CACHED_FOR: i64 = 10_000_000;
+
+#[derive(Default)]
+struct Cache {
+    clients: HashMap<String, Rc<ClientSettings>>,
+    version: Option<u64>,
+    /// Filled in a transaction that sees what is committed, with somebody counting the commits: good for others, too.
+    shareable: bool,
+    transaction: u32,
+    filled_at: i64,
+}
+
+/// The settings of a registered client.
+///
+/// # Errors
+/// It is not registered, or its row is not valid.
+pub fn registered(code: &str) -> Result<Rc<ClientSettings>, Fault> {
+    CACHE.with_borrow_mut(|cache| {
+        cache.forget_if_stale();
+        if let Some(settings) = cache.clients.get(code) {
+            return Ok(Rc::clone(settings));
+        }
+        let settings = Rc::new(select_one(code)?);
+        if !wake::clients_changed_here() {
+            cache.clients.insert(code.to_owned(), Rc::clone(&settings));
+        }
+        Ok(settings)
+    })
+}
+
+impl Cache {
+    /// Good while no commit has changed clients; where nobody counts the commits, for the current transaction; never in a
+    /// transaction that changes clients itself.
+    fn forget_if_stale(&mut self) {
+        // SAFETY: plain readers of the transaction's state; entries are written in transactions only.
+        let (transaction, now, fixed_snapshot) = unsafe {
+            let fixed_snapshot = pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32;
+            (local_transaction_id(), pg_sys::GetCurrentStatementStartTimestamp(), fixed_snapshot)
+        };
+        let version = Slot::of_my_database().map(Slot::clients_version);
+        let fresh = version == self.version
+            && ((self.shareable && !fixed_snapshot) || transaction == self.transaction)
+            && (0..CACHED_FOR).contains(&now.saturating_sub(self.filled_at))
+            && !wake::clients_changed_here();
+        if !fresh {
+            self.clients.clear();
+            self.version = version;
+            self.shareable = version.is_some() && !fixed_snapshot;
+            self.transaction = transaction;
+            self.filled_at = now;
+        }
+    }
+}
+
+fn select_one(code: &str) -> Result<ClientSettings, Fault> {
+    // The newest state, as a foreign key would see it: the statement's snapshot may be older than the version that the cache
+    // is going to hold it for.
+    let mut found = as_owner(|| with_latest_snapshot(|| Spi::connect(|client| select(client, Some(code)))))?;
+    match found.pop() {
+        None => Err(Fault::UnknownClient(code.to_owned())),
+        Some((_, Ok(settings), _)) => Ok(settings),
+        Some((client, Err(fault), _)) => Err(Fault::BadClient { client, fault }),
+    }
+}
+
+/// One row: the code, the settings if they are valid, and whether the client is paused.
+pub type Registered = (String, Result<ClientSettings, SettingError>, bool);
+
+/// The rows of `client`: all, or one.
+///
+/// # Errors
+/// The table is not what it must be.
+pub fn select(client: &SpiClient<'_>, code: Option<&str>) -> Result<Vec<Registered>, Fault> {
+    let missing = Fault::Internal;
+    SELECT.with(|statement| {
+        let code: DatumWithOid<'_> = code.into();
+        let mut rows = Vec::new();
+        for row in statement.select(client, &[code])? {
+            let client_code: String = row.get(1)?.ok_or(missing("client.client_code"))?;
+            let settings = ClientRow {
+                client_code: client_code.clone(),
+                endpoint: row.get(2)?.ok_or(missing("client.endpoint"))?,
+                auth_token: row.get::<String>(3)?.map(Secret::new),
+                method: row.get(4)?.ok_or(missing("client.method"))?,
+                daily_quota: row.get(5)?.ok_or(missing("client.daily_quota"))?,
+                backfill_share: row.get(6)?.ok_or(missing("client.backfill_share"))?,
+                delay: row.get(7)?.ok_or(missing("client.delay"))?,
+                arrays: row.get(8)?.ok_or(missing("client.arrays"))?,
+                null_value: row.get(9)?,
+                max_attempts: row.get(10)?.ok_or(missing("client.max_attempts"))?,
+                max_age: row.get(11)?.ok_or(missing("client.max_age"))?,
+                max_in_flight: row.get(12)?.ok_or(missing("client.max_in_flight"))?,
+                timeout: row.get(13)?.ok_or(missing("client.timeout"))?,
+            };
+            let paused = row.get(14)?.ok_or(missing("client.paused_at"))?;
+            rows.push((client_code, settings.check(), paused));
+        }
+        Ok(rows)
+    })
+}
+
+/// The triggers of the table `client`.
+#[pg_schema]
+pub mod target_profile {
+    use pgrx::heap_tuple::PgHeapTuple;
+    use pgrx::prelude::*;
+    use pgrx::{AllocatedByPostgres, AllocatedByRust, PgTrigger};
+
+    use super::{check, or_raise, wake};
+
+    /// The row trigger on `client`: no value gets in that the core would not take.
+    #[pg_trigger]
+    fn _check_client<'a>(
+        trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
+        let Some(new) = trigger.new() else { return Ok(None) };
+        or_raise(check(&new));
+        Ok(Some(new))
+    }
+
+    /// The statement trigger on `client`: the worker and the caches hear of a change when it commits.
+    #[pg_trigger]
+    fn _clients_changed<'a>(
+        _trigger: &'a PgTrigger<'a>,
+    ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, core::convert::Infallible> {
+        wake::clients_at_commit();
+        Ok(None)
+    }
+}
+
+fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
+    let other_type = |_| Fault::Internal("a column of target_profile.client has another type");
+    macro_rules! value {
+        ($column:literal, $type:ty) => {
+            new.get_by_name::<$type>($column).map_err(other_type)?.ok_or(Fault::NullArgument($column))?
+        };
+    }
+    macro_rules! micros {
+        ($column:literal) => {
+            i64::try_from(value!($column, Interval).as_micros()).unwrap_or(i64::MAX)
+        };
+    }
+    ClientRow {
+        client_code: value!("client_code", String),
+        endpoint: value!("endpoint", String),
+        auth_token: new.get_by_name::<String>("auth_token").map_err(other_type)?.map(Secret::new),
+        method: value!("method", String),
+        daily_quota: value!("daily_quota", i64),
+        backfill_share: value!("backfill_share", f64),
+        delay: micros!("delay"),
+        arrays: value!("arrays", String),
+        null_value: new.get_by_name::<String>("null_value").map_err(other_type)?,
+        max_attempts: value!("max_attempts", i32),
+        max_age: micros!("max_age"),
+        max_in_flight: value!("max_in_flight", i32),
+        timeout: micros!("timeout"),
+    }
+    .check()?;
+    Ok(())
+}
+
+/// The number of this backend's current transaction, different for each.
+///
+/// # Safety
+/// Inside a transaction.
+unsafe fn local_transaction_id() -> u32 {
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    // SAFETY: MyProc is set in every backend.
+    unsafe {
+        (*pg_sys::MyProc).lxid
+    }
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    // SAFETY: MyProc is set in every backend.
+    unsafe {
+        (*pg_sys::MyProc).vxid.lxid
+    }
+}

@@ -1,0 +1,192 @@
+//! The one place where a fault becomes an error of Postgres: SQLSTATE, message, DETAIL and HINT.
+
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+use target_profile_core::error::{Error as CoreError, ErrorKind};
+use target_profile_core::settings::SettingError;
+use thiserror::Error;
+
+/// Whatever can be wrong with a call, before it becomes an error of Postgres.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// Target's rules.
+    #[error(transparent)]
+    Core(#[from] CoreError),
+    /// A client's settings.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// An argument that must not be NULL.
+    #[error("{0} must not be null")]
+    NullArgument(&'static str),
+    /// A client code that `client` does not hold.
+    #[error("client is not registered")]
+    UnknownClient(String),
+    /// A client whose row in `client` is not valid (written by hand without the trigger that checks it).
+    #[error("the settings of client \"{client}\" are not valid: {fault}")]
+    BadClient {
+        /// Its code.
+        client: String,
+        /// What is wrong.
+        fault: SettingError,
+    },
+    /// The transaction may not write.
+    #[error("cannot enqueue a profile update in a read-only transaction")]
+    ReadOnly,
+    /// `wait` on an entry of its own transaction.
+    #[error("cannot wait for an entry of the same transaction")]
+    WaitForOwn(i64),
+    /// `wait` in a transaction that never sees what others commit.
+    #[error("cannot wait in a transaction with a fixed snapshot")]
+    WaitInFixedSnapshot,
+    /// `wait` where no worker can be.
+    #[error("nothing drains the outbox: target_profile is not in shared_preload_libraries")]
+    NotPreloaded,
+    /// An id that no entry has.
+    #[error("there is no entry with this id")]
+    UnknownEntry(i64),
+    /// A trigger that cannot do its work as it was created.
+    #[error("{0}")]
+    Trigger(TriggerFault),
+    /// A result of our own SQL that is not what it must be: a bug, or tables changed by hand.
+    #[error("unexpected result of an internal query: {0}")]
+    Spi(#[from] pgrx::spi::Error),
+    /// The same, for a value that is missing or cannot be read.
+    #[error("unexpected result of an internal query: {0}")]
+    Internal(&'static str),
+}
+
+/// What is wrong with a trigger as it was created.
+#[derive(Debug, Error, PartialEq)]
+pub enum TriggerFault {
+    /// Not AFTER … FOR EACH ROW.
+    #[error("a trigger with target_profile_trigger must be AFTER and FOR EACH ROW")]
+    NotAfterRow,
+    /// Too few arguments.
+    #[error("target_profile_trigger needs a client code, an id kind, an id column and at least one column")]
+    Arguments,
+    /// A column that the table does not have (any more).
+    #[error("column \"{0}\" does not exist")]
+    NoColumn(String),
+    /// The row has no id.
+    #[error("the id column \"{0}\" is null")]
+    NullId(String),
+}
+
+impl Fault {
+    /// The SQLSTATE: what a program can act on.
+    fn sqlstate(&self) -> PgSqlErrorCode {
+        match self {
+            Self::Core(error) => match error.kind() {
+                ErrorKind::InvalidArgument => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                ErrorKind::LimitExceeded => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            },
+            Self::Setting(SettingError::Rule(error)) => match error.kind() {
+                ErrorKind::InvalidArgument => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                ErrorKind::LimitExceeded => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            },
+            Self::Setting(_)
+            | Self::NullArgument(_)
+            | Self::UnknownClient(_)
+            | Self::UnknownEntry(_)
+            | Self::Trigger(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+            Self::BadClient { .. } | Self::WaitForOwn(_) | Self::WaitInFixedSnapshot | Self::NotPreloaded => {
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+            }
+            Self::Spi(_) | Self::Internal(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::Core(error) | Self::Setting(SettingError::Rule(error)) => error.detail(),
+            Self::Setting(SettingError::OutOfRange { value, .. }) => Some(format!("The value is {value}.")),
+            Self::UnknownClient(code) => Some(format!("The client code is {}.", quoted(code))),
+            Self::WaitForOwn(id) | Self::UnknownEntry(id) => Some(format!("The entry is {id}.")),
+            _ => None,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Core(error) | Self::Setting(SettingError::Rule(error)) => return error.hint(),
+            Self::Setting(SettingError::OutOfRange { .. }) => return None,
+            Self::Setting(SettingError::Token) => {
+                "A token is at most 4096 printable ASCII characters without spaces; give it without \"Bearer\"."
+            }
+            Self::NullArgument(_) => "Give a value, or leave out rows without one in the query.",
+            Self::UnknownClient(_) => {
+                "Register it with target_profile.add_client; target_profile.client lists the clients that are."
+            }
+            Self::BadClient { .. } => "Mend the settings with target_profile.set_client.",
+            Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",
+            Self::WaitForOwn(_) => {
+                "An entry is sent after the commit of the transaction that enqueued it: commit first, then wait."
+            }
+            Self::WaitInFixedSnapshot => "Wait in a transaction with isolation level READ COMMITTED.",
+            Self::NotPreloaded => "Add target_profile to shared_preload_libraries and restart the server.",
+            Self::UnknownEntry(_) => {
+                "Give an id that target_profile_update returned. Records of old entries go with \
+                 target_profile.response_retention."
+            }
+            Self::Trigger(TriggerFault::NotAfterRow) => {
+                "Create it with CREATE TRIGGER … AFTER INSERT OR UPDATE ON … FOR EACH ROW."
+            }
+            Self::Trigger(TriggerFault::Arguments) => {
+                "Create it with EXECUTE FUNCTION target_profile_trigger('client', 'mbox3rdPartyId', 'id_column', \
+                 'column', 'attribute=column', …)."
+            }
+            Self::Trigger(TriggerFault::NoColumn(_)) => "Create the trigger anew with the columns that the table has.",
+            Self::Trigger(TriggerFault::NullId(_)) => {
+                "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."
+            }
+            Self::Spi(_) | Self::Internal(_) => {
+                "This is a fault of target_profile, or its tables were changed by hand; please report it."
+            }
+        };
+        Some(hint.to_owned())
+    }
+
+    fn report(&self) -> ErrorReport {
+        let mut report = ErrorReport::new(self.sqlstate(), self.to_string(), "target_profile");
+        if let Some(detail) = self.detail() {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = self.hint() {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+
+    /// Ends the statement with this error.
+    pub fn raise(&self) -> ! {
+        self.report().report(PgLogLevel::ERROR);
+        unreachable!("an error report of level ERROR does not return")
+    }
+
+    /// Tells the caller without ending anything; `more` says what was done instead.
+    pub fn warn(&self, more: &str) {
+        let detail = self.detail().map_or_else(|| more.to_owned(), |detail| format!("{detail} {more}"));
+        let mut report = ErrorReport::new(self.sqlstate(), self.to_string(), "target_profile").set_detail(detail);
+        if let Some(hint) = self.hint() {
+            report = report.set_hint(hint);
+        }
+        report.report(PgLogLevel::WARNING);
+    }
+}
+
+/// Tells the caller that something needs doing outside of this call.
+pub fn warn(message: &'static str, hint: &'static str) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "target_profile")
+        .set_hint(hint)
+        .report(PgLogLevel::WARNING);
+}
+
+/// The value, or the end of the statement with its error.
+pub fn or_raise<T>(result: Result<T, Fault>) -> T {
+    result.unwrap_or_else(|fault| fault.raise())
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", target_profile_core::error::Excerpt::of(text))
+}

@@ -1,0 +1,38 @@
+//! Everything that talks to Postgres. It stores and wakes; what to send, when, and what an answer means is decided in
+//! `target_profile_core`.
+//!
+//! The way of an entry: [`update`] or [`trigger`] → [`outbox`] → commit → [`wake`] → [`worker`].
+
+// The only place of the project that needs it; `undocumented_unsafe_blocks` asks for the reason each time.
+#![allow(unsafe_code)]
+
+pub mod clients;
+pub mod errors;
+pub mod launcher;
+pub mod outbox;
+pub mod owner;
+pub mod result;
+pub mod settings;
+pub mod shared;
+pub mod snapshot;
+pub mod statement;
+pub mod status;
+pub mod trigger;
+pub mod update;
+pub mod value;
+pub mod wake;
+pub mod worker;
+
+use pgrx::pg_sys;
+
+/// Whether this server was started by pg_upgrade.
+pub fn is_binary_upgrade() -> bool {
+    // SAFETY: a plain flag, set before any library is loaded.
+    unsafe { pg_sys::IsBinaryUpgrade }
+}
+
+/// Whether the library is being loaded from `shared_preload_libraries`.
+pub fn is_being_preloaded() -> bool {
+    // SAFETY: a plain flag of the postmaster.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}

@@ -1,0 +1,63 @@
+//! Doing something with the rights of the extension's owner.
+//!
+//! A writer needs no rights on the tables, and a trigger works whoever writes the row. Only our own INSERT and SELECT run so; values
+//! are turned into text before, with the caller's rights, because a type's cast to json may be the caller's code.
+
+use pgrx::pg_sys;
+
+use super::errors::Fault;
+
+/// Runs `work` as the owner of the outbox, and goes back to the caller's identity however it ends.
+///
+/// # Errors
+/// There is no outbox: the extension is being dropped.
+pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    let owner = owner().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    let _back = Identity::assume(owner);
+    work()
+}
+
+fn owner() -> Option<pg_sys::Oid> {
+    // SAFETY: look-ups in the system cache, inside a transaction; the tuple is released before its copy is used.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"target_profile".as_ptr(), true);
+        let outbox = pg_sys::get_relname_relid(c"outbox".as_ptr(), schema);
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, outbox.into());
+        if tuple.is_null() {
+            return None;
+        }
+        let class = pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_class>();
+        let owner = (*class).relowner;
+        pg_sys::ReleaseSysCache(tuple);
+        Some(owner)
+    }
+}
+
+struct Identity {
+    user: pg_sys::Oid,
+    context: i32,
+}
+
+impl Identity {
+    fn assume(user: pg_sys::Oid) -> Self {
+        let mut before = Self { user: pg_sys::InvalidOid, context: 0 };
+        // SAFETY: plain getters and setters of the backend's identity, as referential integrity's triggers use them; an aborted
+        // transaction restores it as well.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
+            pg_sys::SetUserIdAndSecContext(
+                user,
+                before.context
+                    | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32,
+            );
+        }
+        before
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        // SAFETY: what `assume` read.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.user, self.context) }
+    }
+}

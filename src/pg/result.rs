@@ -1,0 +1,136 @@
+//! What became of an entry, and waiting for it.
+
+use std::time::{Duration, Instant};
+
+use pgrx::datum::{Interval, TimestampWithTimeZone};
+use pgrx::iter::TableIterator;
+use pgrx::prelude::*;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::id::{IdKind, ProfileKey};
+
+use super::errors::{Fault, or_raise};
+use super::owner::as_owner;
+use super::shared::{self, Slot};
+use super::snapshot::with_latest_snapshot;
+use super::statement::Statement;
+
+thread_local! {
+    static RESULT: Statement = const {
+        Statement::new(include_str!("../../sql/queries/result.sql"), &[pg_sys::BuiltinOid::INT8OID])
+    };
+    static WAITING: Statement = const {
+        Statement::new(include_str!("../../sql/queries/waiting_entry.sql"), &[pg_sys::BuiltinOid::INT8OID])
+    };
+}
+
+/// The row of `result(id)`.
+type Row = (String, Option<i64>, Option<i32>, Option<String>, Option<TimestampWithTimeZone>);
+
+/// Whether the entry is part of a request that is under way.
+#[pg_extern(schema = "target_profile", stable, parallel_restricted)]
+pub fn _in_flight(client_code: &str, id_kind: &str, profile_id: &str, id: i64) -> bool {
+    let key = ClientCode::parse(client_code)
+        .and_then(|code| ProfileKey::new(code, IdKind::parse(id_kind)?, profile_id));
+    match (Slot::of_my_database(), key) {
+        (Some(slot), Ok(key)) => slot.is_in_flight(key.fingerprint(), id),
+        _ => false,
+    }
+}
+
+/// Waits until the entry is settled, at most `timeout`, and says what became of it as `result` does.
+#[pg_extern(schema = "target_profile", volatile, parallel_unsafe)]
+fn wait(
+    id: Option<i64>,
+    timeout: default!(Option<Interval>, "'30 seconds'"),
+) -> TableIterator<
+    'static,
+    (
+        name!(state, String),
+        name!(response_id, Option<i64>),
+        name!(http_status, Option<i32>),
+        name!(message, Option<String>),
+        name!(finished_at, Option<TimestampWithTimeZone>),
+    ),
+> {
+    TableIterator::once(or_raise(wait_for(id, timeout)))
+}
+
+fn wait_for(id: Option<i64>, timeout: Option<Interval>) -> Result<Row, Fault> {
+    let id = id.ok_or(Fault::NullArgument("id"))?;
+    let timeout = timeout.ok_or(Fault::NullArgument("timeout"))?;
+    let deadline = Instant::now() + Duration::from_micros(u64::try_from(timeout.as_micros()).unwrap_or(0));
+    // SAFETY: a plain reader of the transaction's isolation level.
+    if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+        return Err(Fault::WaitInFixedSnapshot);
+    }
+    if is_own(id)? {
+        return Err(Fault::WaitForOwn(id));
+    }
+    let Some(slot) = Slot::of_my_database() else {
+        let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
+        return if is_settled(&row) || shared::is_ready() { Ok(row) } else { Err(Fault::NotPreloaded) };
+    };
+    let condition = slot.settled_condition();
+    // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
+    unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
+    let row = loop {
+        let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if is_settled(&row) || left.is_zero() {
+            break row;
+        }
+        // A day at a time, in milliseconds, at least one.
+        let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).clamp(1, 86_400_000);
+        // SAFETY: prepared above; interrupts are served inside.
+        unsafe {
+            pg_sys::ConditionVariableTimedSleep(condition, left, pg_sys::PG_WAIT_EXTENSION);
+        }
+    };
+    // SAFETY: ends what was prepared; an error in between is cleaned up by the abort.
+    unsafe { pg_sys::ConditionVariableCancelSleep() };
+    Ok(row)
+}
+
+fn is_settled(row: &Row) -> bool {
+    !matches!(row.0.as_str(), "waiting" | "in flight")
+}
+
+/// What is committed about the entry now.
+fn now(id: i64) -> Result<Option<Row>, Fault> {
+    as_owner(|| {
+        with_latest_snapshot(|| {
+            Spi::connect(|client| {
+                RESULT.with(|statement| {
+                    let rows = statement.select(client, &[id.into()])?;
+                    if rows.is_empty() {
+                        return Ok(None);
+                    }
+                    let row = rows.first();
+                    Ok(Some((
+                        row.get(1)?.ok_or(Fault::Internal("result.state"))?,
+                        row.get(2)?,
+                        row.get(3)?,
+                        row.get(4)?,
+                        row.get(5)?,
+                    )))
+                })
+            })
+        })
+    })
+}
+
+/// Whether this transaction has enqueued the entry itself.
+fn is_own(id: i64) -> Result<bool, Fault> {
+    let writer: Option<pg_sys::TransactionId> = as_owner(|| {
+        with_latest_snapshot(|| {
+            Spi::connect(|client| {
+                WAITING.with(|statement| {
+                    let rows = statement.select(client, &[id.into()])?;
+                    if rows.is_empty() { Ok(None) } else { Ok(rows.first().get_one()?) }
+                })
+            })
+        })
+    })?;
+    // SAFETY: a look at the backend's own transaction stack.
+    Ok(writer.is_some_and(|xid| unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xid) }))
+}

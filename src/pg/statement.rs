@@ -1,0 +1,48 @@
+//! A prepared statement that a backend keeps: the text of one file in `sql/queries`.
+
+use std::mem::ManuallyDrop;
+
+use once_cell::unsync::OnceCell;
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
+
+use super::errors::Fault;
+
+/// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed.
+pub struct Statement {
+    text: &'static str,
+    types: &'static [pg_sys::BuiltinOid],
+    /// Never dropped: a thread-local is destroyed when the process exits, and then Postgres' memory is gone already.
+    plan: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
+}
+
+impl Statement {
+    /// The statement `text`, whose parameters have these types.
+    pub const fn new(text: &'static str, types: &'static [pg_sys::BuiltinOid]) -> Self {
+        Self { text, types, plan: OnceCell::new() }
+    }
+
+    fn plan(&self, client: &SpiClient<'_>) -> Result<&OwnedPreparedStatement, Fault> {
+        let plan = self.plan.get_or_try_init(|| {
+            let types: Vec<pg_sys::PgOid> = self.types.iter().map(|&oid| oid.into()).collect();
+            Ok::<_, Fault>(ManuallyDrop::new(client.prepare(self.text, &types)?.keep()))
+        })?;
+        Ok(plan)
+    }
+
+    /// Runs it; it must not write, and gets no transaction id.
+    pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
+        Ok(client.select(self.plan(client)?, None, args)?)
+    }
+
+    /// Runs it; it may write.
+    pub fn update<'c>(
+        &self,
+        client: &mut SpiClient<'c>,
+        args: &[DatumWithOid<'_>],
+    ) -> Result<SpiTupleTable<'c>, Fault> {
+        let plan = self.plan(client)?;
+        Ok(client.update(plan, None, args)?)
+    }
+}

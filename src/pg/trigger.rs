@@ -1,0 +1,254 @@
+//! `target_profile_trigger`: a row change becomes an outbox entry.
+//!
+//! The write comes first: a row that cannot be a valid update, or a trigger that was wired wrongly, costs a WARNING and a dead
+//! letter, never the write. Columns are looked up by name for each row, so the trigger follows ALTER TABLE.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::prelude::*;
+use pgrx::{AllocatedByPostgres, PgTrigger};
+use serde_json::{Map, Value};
+use target_profile_core::attrs::{FlatAttrs, FlattenOptions};
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::error::Error as CoreError;
+use target_profile_core::id::{IdKind, ProfileKey};
+use target_profile_core::request;
+
+use super::errors::{Fault, TriggerFault, or_raise};
+use super::outbox::{self, Unsendable};
+use super::{clients, value};
+
+pgrx::extension_sql!(
+    r#"
+COMMENT ON FUNCTION target_profile_trigger() IS
+'Row trigger: AFTER INSERT OR UPDATE … FOR EACH ROW EXECUTE FUNCTION target_profile_trigger(client_code, id_kind, id_column, column or attribute=column, …)';
+"#,
+    name = "trigger_comment",
+    requires = [target_profile_trigger]
+);
+
+unsafe extern "C-unwind" {
+    /// utils/datum.h: whether two values of one type are the same bytes, however they are stored.
+    fn datum_image_eq(one: pg_sys::Datum, other: pg_sys::Datum, by_value: bool, length: i32) -> bool;
+}
+
+/// The trigger function. A row that was inserted, or of which a mapped column changed, is enqueued.
+#[pg_trigger]
+fn target_profile_trigger<'a>(
+    trigger: &'a PgTrigger<'a>,
+) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
+    let event = trigger.event();
+    if event.fired_by_insert() || event.fired_by_update() {
+        let change = Change::of(trigger);
+        if !event.fired_after() || !event.fired_for_row() {
+            or_raise(change.bury(&Fault::Trigger(TriggerFault::NotAfterRow), Unsendable::default()));
+        } else {
+            or_raise(change.enqueue());
+        }
+    }
+    // Nobody looks at what an AFTER trigger returns; a BEFORE trigger that returned nothing would stop the write.
+    Ok(if event.fired_before() || event.fired_instead() { trigger.new().or_else(|| trigger.old()) } else { None })
+}
+
+/// One row of one table, before and after.
+struct Change<'a> {
+    data: &'a pg_sys::TriggerData,
+    trigger: &'a pg_sys::Trigger,
+    args: Vec<String>,
+    /// The table, as `source` shows it.
+    source: String,
+}
+
+/// A column with the attribute that it becomes.
+struct Mapped<'a> {
+    attribute: &'a str,
+    column: Column,
+}
+
+#[derive(Clone, Copy)]
+struct Column {
+    number: i32,
+    oid: pg_sys::Oid,
+    by_value: bool,
+    length: i32,
+}
+
+impl<'a> Change<'a> {
+    fn of(trigger: &'a PgTrigger<'a>) -> Self {
+        let schema = trigger.table_schema().unwrap_or_default();
+        let table = trigger.table_name().unwrap_or_default();
+        Self {
+            data: trigger.trigger_data(),
+            trigger: trigger.trigger(),
+            args: trigger.extra_args().unwrap_or_default(),
+            source: format!("{schema}.{table}"),
+        }
+    }
+
+    fn enqueue(&self) -> Result<(), Fault> {
+        let [client_code, id_kind, id_column, columns @ ..] = self.args.as_slice() else {
+            return self.bury(&Fault::Trigger(TriggerFault::Arguments), Unsendable::default());
+        };
+        let mut known = Unsendable {
+            client_code: Some(client_code.clone()),
+            id_kind: Some(id_kind.clone()),
+            ..Unsendable::default()
+        };
+        if columns.is_empty() {
+            return self.bury(&Fault::Trigger(TriggerFault::Arguments), known);
+        }
+        let (id_column, mapped) = match self.columns(id_column, columns) {
+            Ok(found) => found,
+            Err(fault) => return self.bury(&fault, known),
+        };
+        if self.is_update() && !self.changed(id_column, &mapped) {
+            return Ok(());
+        }
+        let row = self.row_after();
+        let id = self.get(row, id_column).map(|datum| {
+            // SAFETY: a value of the row, of the column's type.
+            unsafe { value::output(datum, id_column.oid) }
+        });
+        known.profile_id.clone_from(&id);
+        let values: Vec<(String, Value)> = mapped
+            .iter()
+            .map(|mapped| {
+                let json = self.get(row, mapped.column).map_or(Value::Null, |datum| {
+                    // SAFETY: a value of the row, of the column's type.
+                    unsafe { value::to_json(datum, mapped.column.oid) }
+                });
+                (mapped.attribute.to_owned(), json)
+            })
+            .collect();
+        match self.update(client_code, id_kind, id.as_deref(), &self.args[2], &values) {
+            Ok(Some((key, attrs))) => outbox::enqueue(&key, &attrs, 0, &self.source).map(|_| ()),
+            Ok(None) => Ok(()),
+            Err(fault) => {
+                let attrs: Map<String, Value> = values.into_iter().collect();
+                known.attrs = Some(Value::Object(attrs).to_string());
+                self.bury(&fault, known)
+            }
+        }
+    }
+
+    /// The update that the row makes; `None`: there is nothing to send, all mapped columns are NULL.
+    fn update(
+        &self,
+        client_code: &str,
+        id_kind: &str,
+        id: Option<&str>,
+        id_column: &str,
+        values: &[(String, Value)],
+    ) -> Result<Option<(ProfileKey, FlatAttrs)>, Fault> {
+        let code = ClientCode::parse(client_code)?;
+        let kind = IdKind::parse(id_kind)?;
+        let id = id.ok_or_else(|| Fault::Trigger(TriggerFault::NullId(id_column.to_owned())))?;
+        let key = ProfileKey::new(code, kind, id)?;
+        let settings = clients::registered(key.client.as_str())?;
+        let options: &FlattenOptions = &settings.flatten;
+        let attrs = match FlatAttrs::from_pairs(values.iter().cloned(), options) {
+            Ok(attrs) => attrs,
+            Err(CoreError::NothingToSend) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
+        Ok(Some((key, attrs)))
+    }
+
+    /// The row goes to the dead letters, and whoever wrote it is told: once a statement for each trigger and reason.
+    fn bury(&self, fault: &Fault, update: Unsendable) -> Result<(), Fault> {
+        outbox::bury(update, &self.source, &fault.to_string())?;
+        if first_in_statement(self.trigger.tgoid, &fault.to_string()) {
+            fault.warn("The row was written; its update went to target_profile.dead_letter.");
+        }
+        Ok(())
+    }
+
+    fn columns<'c>(&self, id: &str, columns: &'c [String]) -> Result<(Column, Vec<Mapped<'c>>), Fault> {
+        let id = self.column(id)?;
+        let mapped = columns
+            .iter()
+            .map(|argument| {
+                // A column whose own name holds an equals sign is taken by its whole name.
+                let (attribute, name) = match argument.split_once('=') {
+                    Some((attribute, name)) if self.column(argument).is_err() => (attribute, name),
+                    _ => (argument.as_str(), argument.as_str()),
+                };
+                Ok(Mapped { attribute, column: self.column(name)? })
+            })
+            .collect::<Result<_, Fault>>()?;
+        Ok((id, mapped))
+    }
+
+    fn column(&self, name: &str) -> Result<Column, Fault> {
+        // SAFETY: the relation is open while its trigger runs.
+        let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked((*self.data.tg_relation).rd_att) };
+        descriptor
+            .iter()
+            .find(|attribute| !attribute.attisdropped && attribute.name() == name)
+            .map(|attribute| Column {
+                number: i32::from(attribute.attnum),
+                oid: attribute.atttypid,
+                by_value: attribute.attbyval,
+                length: i32::from(attribute.attlen),
+            })
+            .ok_or_else(|| Fault::Trigger(TriggerFault::NoColumn(name.to_owned())))
+    }
+
+    fn is_update(&self) -> bool {
+        !self.data.tg_newtuple.is_null()
+    }
+
+    fn row_before(&self) -> pg_sys::HeapTuple {
+        self.data.tg_trigtuple
+    }
+
+    fn row_after(&self) -> pg_sys::HeapTuple {
+        if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple }
+    }
+
+    /// Byte for byte, not by the type's equality: `1.0` and `1.00` are equal numbers and different attributes.
+    fn changed(&self, id: Column, mapped: &[Mapped<'_>]) -> bool {
+        std::iter::once(id).chain(mapped.iter().map(|mapped| mapped.column)).any(|column| {
+            match (self.get(self.row_before(), column), self.get(self.row_after(), column)) {
+                (None, None) => false,
+                (Some(before), Some(after)) => {
+                    // SAFETY: two values of the column's type; an error of Postgres (a value that cannot be read) is turned into
+                    // a panic at the boundary, as for the functions that pgrx binds.
+                    !unsafe {
+                        pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                            datum_image_eq(before, after, column.by_value, column.length)
+                        })
+                    }
+                }
+                _ => true,
+            }
+        })
+    }
+
+    fn get(&self, row: pg_sys::HeapTuple, column: Column) -> Option<pg_sys::Datum> {
+        let mut is_null = true;
+        // SAFETY: a row of the relation, and a column of it.
+        let datum = unsafe { pg_sys::SPI_getbinval(row, (*self.data.tg_relation).rd_att, column.number, &mut is_null) };
+        (!is_null).then_some(datum)
+    }
+}
+
+thread_local! {
+    static WARNED: RefCell<(i64, HashSet<(pg_sys::Oid, String)>)> = RefCell::new((0, HashSet::new()));
+}
+
+/// Whether nobody has been told this in the current statement of the client.
+fn first_in_statement(trigger: pg_sys::Oid, reason: &str) -> bool {
+    // SAFETY: a plain reader.
+    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    WARNED.with_borrow_mut(|(current, warned)| {
+        if *current != statement {
+            *current = statement;
+            warned.clear();
+        }
+        warned.insert((trigger, reason.to_owned()))
+    })
+}

@@ -1,0 +1,119 @@
+//! `target_profile_update` and `target_profile_preview`: an update that somebody asks for by hand.
+
+use std::rc::Rc;
+
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::datum::FromDatum;
+use pgrx::iter::TableIterator;
+use pgrx::nullable::Nullable;
+use pgrx::pgrx_sql_entity_graph::metadata::{
+    ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
+};
+use pgrx::prelude::*;
+use target_profile_core::attrs::FlatAttrs;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::id::{IdKind, ProfileKey};
+use target_profile_core::request;
+use target_profile_core::settings::ClientSettings;
+
+use super::errors::{Fault, or_raise};
+use super::{clients, outbox};
+
+/// A `jsonb` argument as its text: pgrx's own type would panic on deep nesting before anybody could say what is wrong.
+pub struct JsonText(String);
+
+impl FromDatum for JsonText {
+    unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _type: pg_sys::Oid) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller says that it is a jsonb; the output function gives a palloc'd string.
+        let text = unsafe { std::ffi::CStr::from_ptr(pg_sys::OidOutputFunctionCall(jsonb_out(), datum)) };
+        Some(Self(text.to_string_lossy().into_owned()))
+    }
+}
+
+fn jsonb_out() -> pg_sys::Oid {
+    pg_sys::Oid::from(pg_sys::F_JSONB_OUT)
+}
+
+// SAFETY: declared as jsonb in SQL, read as jsonb above.
+unsafe impl SqlTranslatable for JsonText {
+    const TYPE_IDENT: &'static str = "target_profile::JsonText";
+    const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
+    const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
+    const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
+}
+
+// SAFETY: goes through FromDatum, as pgrx's own types do.
+unsafe impl<'fcx> ArgAbi<'fcx> for JsonText {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the caller's promise; used for arguments that may not be null, of which there are none.
+        unsafe { arg.unbox_arg_using_from_datum().unwrap_or_else(|| Self("null".to_owned())) }
+    }
+
+    unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
+        // SAFETY: the caller's promise.
+        unsafe { arg.unbox_arg_using_from_datum().into() }
+    }
+}
+
+/// An update that has passed every rule.
+struct Update {
+    key: ProfileKey,
+    attrs: FlatAttrs,
+    settings: Rc<ClientSettings>,
+}
+
+impl Update {
+    fn of(
+        client_code: Option<&str>,
+        id_kind: Option<&str>,
+        id: Option<&str>,
+        attrs: Option<JsonText>,
+    ) -> Result<Self, Fault> {
+        let code = ClientCode::parse(client_code.ok_or(Fault::NullArgument("client_code"))?)?;
+        let kind = IdKind::parse(id_kind.ok_or(Fault::NullArgument("id_kind"))?)?;
+        let key = ProfileKey::new(code, kind, id.ok_or(Fault::NullArgument("id"))?)?;
+        let settings = clients::registered(key.client.as_str())?;
+        let attrs = attrs.ok_or(Fault::NullArgument("attrs"))?;
+        let attrs = FlatAttrs::from_json(&attrs.0, &settings.flatten)?;
+        Ok(Self { key, attrs, settings })
+    }
+}
+
+/// Enqueues an update in the caller's transaction; the answer is the id of its outbox entry.
+#[pg_extern(volatile, parallel_unsafe)]
+fn target_profile_update(
+    client_code: Option<&str>,
+    id_kind: Option<&str>,
+    id: Option<&str>,
+    attrs: Option<JsonText>,
+    priority: default!(Option<i16>, 0),
+) -> i64 {
+    or_raise(Update::of(client_code, id_kind, id, attrs).and_then(|update| {
+        let priority = priority.ok_or(Fault::NullArgument("priority"))?;
+        let Update { key, attrs, settings } = update;
+        request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
+        outbox::enqueue(&key, &attrs, priority, "function")
+    }))
+}
+
+/// The requests that an update would become, one row each; sends and stores nothing.
+#[pg_extern(stable, parallel_unsafe)]
+fn target_profile_preview(
+    client_code: Option<&str>,
+    id_kind: Option<&str>,
+    id: Option<&str>,
+    attrs: Option<JsonText>,
+) -> TableIterator<'static, (name!(method, String), name!(url, String), name!(body, Option<String>), name!(bytes, i32))>
+{
+    let requests = or_raise(Update::of(client_code, id_kind, id, attrs).and_then(|update| {
+        let Update { key, attrs, settings } = update;
+        Ok(request::build(&settings.endpoint, &key, &attrs, settings.method)?)
+    }));
+    TableIterator::new(requests.into_iter().map(|request| {
+        let bytes = i32::try_from(request.bytes()).unwrap_or(i32::MAX);
+        (request.method.as_str().to_owned(), request.url, request.body, bytes)
+    }))
+}

@@ -1,0 +1,76 @@
+//! The wake-up at commit.
+//!
+//! What a transaction has done is remembered in flags of the backend, and told to the worker when the transaction has
+//! committed: the callback is registered once per backend, touches atomics only and cannot fail. No NOTIFY, which makes
+//! commits wait for one another.
+
+use std::cell::Cell;
+use std::ffi::c_void;
+
+use pgrx::prelude::*;
+
+use super::shared::{self, Slot};
+
+thread_local! {
+    static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    static WORK: Cell<bool> = const { Cell::new(false) };
+    static CLIENTS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The worker is told when this transaction commits, and not if it aborts.
+pub fn at_commit() {
+    if register() {
+        WORK.set(true);
+    }
+}
+
+/// The same, when clients were changed.
+pub fn clients_at_commit() {
+    if register() {
+        WORK.set(true);
+        CLIENTS.set(true);
+    }
+}
+
+/// Whether this transaction has changed clients.
+pub fn clients_changed_here() -> bool {
+    CLIENTS.get()
+}
+
+/// `false`: there is nobody to tell.
+fn register() -> bool {
+    if !shared::is_ready() {
+        return false;
+    }
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callback is a plain function of this library, which is never unloaded.
+        unsafe { pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut()) }
+    }
+    true
+}
+
+/// Runs at the end of every transaction of this backend. No pg_guard: it calls nothing that could raise an error.
+unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
+    let committed = match event {
+        pg_sys::XactEvent::XACT_EVENT_COMMIT => true,
+        // What is prepared commits later, in another session; the worker's poll finds it.
+        pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => false,
+        _ => return,
+    };
+    let (work, clients) = (WORK.replace(false), CLIENTS.replace(false));
+    if committed
+        && work
+        && let Some(slot) = Slot::of_my_database()
+    {
+        if clients {
+            slot.announce_clients();
+        }
+        slot.announce_work();
+    }
+}
+
+/// Has the worker look around when this transaction commits: for what the extension's own SQL changes.
+#[pg_extern(schema = "target_profile")]
+fn _wake() {
+    clients_at_commit();
+}

@@ -1,0 +1,134 @@
+//! Claiming: reading in one snapshot what the drain asks for. Nothing is written; what is in flight is known to this
+//! worker alone, and forgotten with it.
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::drain::{Dispatch, Drain, Entry, Head, LaneRead, MERGE_LIMIT};
+use target_profile_core::horizon::Snapshot;
+use target_profile_core::id::ProfileKey;
+use target_profile_core::settlement::Batch;
+use target_profile_core::time::Timestamp;
+
+use super::from_postgres;
+use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use crate::pg::errors::Fault;
+
+/// One claim: the requests to be sent now.
+pub fn claim(
+    client: &mut SpiClient<'_>,
+    drain: &mut Drain,
+    now: Timestamp,
+    batch: &mut Batch,
+) -> Result<Vec<Dispatch>, Fault> {
+    let (snapshot, last_id) = read_snapshot(client)?;
+    drain.observe(&snapshot, last_id);
+    find_lanes(client, drain)?;
+    let reads = drain.reads(now);
+    let heads = if reads.is_empty() { Vec::new() } else { read_lanes(client, &reads)? };
+    let profiles = drain.select(&reads, &heads, now, batch);
+    if profiles.is_empty() {
+        return Ok(Vec::new());
+    }
+    let entries = read_entries(client, &profiles)?;
+    Ok(drain.claim(profiles, entries, batch))
+}
+
+/// Makes durable what the claim has seen: with `synchronous_commit = off` a commit is visible before it is on disk, and what
+/// is sent must not be undone by a crash. Costs nothing when it is on disk already.
+pub fn flush_wal() {
+    // SAFETY: plain functions of the WAL, outside of a transaction. A position right behind a page's header (24 bytes, 40 on a
+    // segment's first page) means that nothing is on the page yet; no record can begin there and end before it, so what there
+    // is to flush ends where the page begins.
+    unsafe {
+        let end = pg_sys::GetXLogInsertRecPtr();
+        let on_page = end % u64::from(pg_sys::XLOG_BLCKSZ);
+        pg_sys::XLogFlush(if on_page <= 40 { end - on_page } else { end });
+    }
+}
+
+fn read_snapshot(client: &SpiClient<'_>) -> Result<(Snapshot, i64), Fault> {
+    SNAPSHOT.with(|statement| {
+        let (snapshot, last_id) = statement.select(client, &[])?.first().get_two::<String, i64>()?;
+        let snapshot = snapshot.as_deref().and_then(Snapshot::parse).ok_or(Fault::Internal("pg_current_snapshot"))?;
+        Ok((snapshot, last_id.ok_or(Fault::Internal("outbox_id_seq"))?))
+    })
+}
+
+fn find_lanes(client: &SpiClient<'_>, drain: &mut Drain) -> Result<(), Fault> {
+    loop {
+        let gaps = drain.unknown_lanes();
+        if gaps.is_empty() {
+            return Ok(());
+        }
+        let mut codes = Vec::with_capacity(gaps.len());
+        let (mut above, mut below) = (Vec::with_capacity(gaps.len()), Vec::with_capacity(gaps.len()));
+        for (code, low, high) in gaps {
+            codes.push(code.as_str().to_owned());
+            above.push(low);
+            below.push(high);
+        }
+        FIND_LANES.with(|statement| {
+            for row in statement.select(client, &[codes.into(), above.into(), below.into()])? {
+                let (Some(code), Some(priority)) = (row.get::<&str>(1)?, row.get::<i16>(2)?) else { continue };
+                drain.found_lane(&ClientCode::parse(code)?, priority);
+            }
+            Ok::<_, Fault>(())
+        })?;
+    }
+}
+
+fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, Fault> {
+    let codes: Vec<String> = reads.iter().map(|read| read.client.as_str().to_owned()).collect();
+    let priorities: Vec<i16> = reads.iter().map(|read| read.priority).collect();
+    let above: Vec<i64> = reads.iter().map(|read| read.above).collect();
+    let up_to: Vec<i64> = reads.iter().map(|read| read.up_to).collect();
+    let limits: Vec<i32> = reads.iter().map(|read| i32::try_from(read.limit).unwrap_or(i32::MAX)).collect();
+    READ_LANES.with(|statement| {
+        let rows = statement
+            .select(client, &[codes.into(), priorities.into(), above.into(), up_to.into(), limits.into()])?;
+        let mut heads = Vec::with_capacity(rows.len());
+        for row in rows {
+            heads.push(Head {
+                read: place(row.get(1)?)?,
+                id: row.get(2)?.ok_or(Fault::Internal("outbox.id"))?,
+                id_kind: row.get(3)?.ok_or(Fault::Internal("outbox.id_kind"))?,
+                profile_id: row.get(4)?.ok_or(Fault::Internal("outbox.profile_id"))?,
+                enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
+                next_attempt_at: time(row.get(6)?),
+            });
+        }
+        Ok(heads)
+    })
+}
+
+fn read_entries(client: &SpiClient<'_>, profiles: &[ProfileKey]) -> Result<Vec<Entry>, Fault> {
+    let codes: Vec<String> = profiles.iter().map(|key| key.client.as_str().to_owned()).collect();
+    let kinds: Vec<String> = profiles.iter().map(|key| key.kind.as_str().to_owned()).collect();
+    let ids: Vec<String> = profiles.iter().map(|key| key.id.as_str().to_owned()).collect();
+    let limit = i32::try_from(MERGE_LIMIT).unwrap_or(i32::MAX);
+    READ_ENTRIES.with(|statement| {
+        let rows = statement.select(client, &[codes.into(), kinds.into(), ids.into(), limit.into()])?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for row in rows {
+            entries.push(Entry {
+                profile: place(row.get(1)?)?,
+                id: row.get(2)?.ok_or(Fault::Internal("outbox.id"))?,
+                attrs: row.get(3)?.ok_or(Fault::Internal("outbox.attrs"))?,
+                attempts: row.get::<i32>(4)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+                enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
+            });
+        }
+        Ok(entries)
+    })
+}
+
+/// An ordinality, counted from 0.
+fn place(number: Option<i32>) -> Result<usize, Fault> {
+    number.and_then(|n| usize::try_from(n - 1).ok()).ok_or(Fault::Internal("ordinality"))
+}
+
+fn time(time: Option<TimestampWithTimeZone>) -> Option<Timestamp> {
+    time.map(|time| from_postgres(time.into_inner()))
+}

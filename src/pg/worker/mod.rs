@@ -1,0 +1,484 @@
+//! The worker of one database: a loop that waits for its latch and for answers, and drives the drain.
+//!
+//! This thread does everything that concerns Postgres, in short transactions; the I/O thread of `target_profile_client`
+//! has the network. While a request is under way no transaction is open.
+
+mod claim;
+mod guests;
+mod queries;
+mod settle;
+mod transaction;
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use pgrx::bgworkers::BackgroundWorker;
+use pgrx::prelude::*;
+use target_profile_client::Transport;
+use target_profile_core::drain::{Dispatch, Drain};
+use target_profile_core::retry;
+use target_profile_core::settlement::Batch;
+use target_profile_core::time::Timestamp;
+
+use super::settings::{self, Snapshot};
+use super::shared::{self, InFlight, Slot, State};
+use transaction::{Access, transaction};
+
+/// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
+const STOP_PATIENCE: Duration = Duration::from_millis(300);
+
+/// The longest pause after an error.
+const ERROR_PAUSE_CAP: Duration = Duration::from_secs(30);
+
+/// A sweep may take this part of the worker's time: when it takes long (many dead rows), it comes more rarely.
+const SWEEP_SHARE: u32 = 100;
+
+thread_local! {
+    /// Apart from the worker, so that the exit callback reaches it whatever is on the stack.
+    static TRANSPORT: RefCell<Option<Transport>> = const { RefCell::new(None) };
+}
+
+/// Where a worker process starts. Its argument is the place of its database in `target_profile.databases`.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
+    install_signal_handlers();
+    let databases = settings::databases();
+    let Some(database) = databases.get(arg.value()) else { return };
+    BackgroundWorker::connect_worker_to_spi(Some(database), None);
+    let Some(slot) = Slot::take() else {
+        ereport!(
+            PgLogLevel::FATAL,
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            "target_profile cannot serve more databases than it has slots"
+        );
+        return;
+    };
+    transaction::pin_session_settings();
+    // SAFETY: the callback is a plain function of this library.
+    unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(0)) };
+    slot.set_process(Some(shared::my_place()));
+    slot.report(|report| {
+        report.pid = my_pid();
+        report.state = State::Starting;
+        report.since = postgres_now();
+    });
+    Worker::new(slot).run()
+}
+
+unsafe extern "C-unwind" {
+    /// tcop/tcopprot.h: Postgres' own handler of SIGTERM. Declared here because pgrx binds it as a Rust function, which cannot be
+    /// a signal handler; the same for the next.
+    fn die(signal: i32);
+    /// postmaster/interrupt.h: sets a flag and the latch.
+    fn SignalHandlerForConfigReload(signal: i32);
+}
+
+fn install_signal_handlers() {
+    // SAFETY: Postgres' own handlers, installed before signals are let in: `die` also interrupts a query, and its FATAL ends
+    // with exit code 1, after which the postmaster starts the worker again.
+    unsafe {
+        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
+        pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
+        pg_sys::BackgroundWorkerUnblockSignals();
+    }
+}
+
+/// Runs when the process ends, on whatever way.
+#[pg_guard]
+unsafe extern "C-unwind" fn at_exit(_code: i32, _arg: pg_sys::Datum) {
+    TRANSPORT.with(|transport| {
+        if let Ok(mut transport) = transport.try_borrow_mut()
+            && let Some(mut transport) = transport.take()
+        {
+            // One that does not end in time (a resolver that hangs) ends with the process.
+            transport.stop(STOP_PATIENCE);
+        }
+    });
+    if let Some(slot) = Slot::of_my_database() {
+        slot.set_process(None);
+        slot.report(|report| {
+            report.pid = 0;
+            report.state = State::Stopped;
+            report.since = postgres_now();
+            report.set_in_flight(std::iter::empty());
+        });
+    }
+}
+
+/// Whether and why the worker may send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    NoExtension,
+    NotAdopted,
+    Adopted,
+}
+
+struct Worker {
+    slot: Slot,
+    settings: Snapshot,
+    drain: Drain,
+    /// What has to be settled; kept until it is, whatever fails.
+    batch: Batch,
+    standing: Standing,
+    /// The version of the clients that the drain has; `None`: look again.
+    clients_version: Option<u64>,
+    /// Days of `response` that have their partition.
+    days: BTreeSet<i32>,
+    next_poll: Timestamp,
+    next_retention: Timestamp,
+    /// Errors in a row.
+    errors: u32,
+    not_before: Timestamp,
+    state: Option<State>,
+}
+
+impl Worker {
+    fn new(slot: Slot) -> Self {
+        let settings = Snapshot::take();
+        let mut drain = Drain::new(settings.limits.clone());
+        drain.set_enabled(settings.enabled);
+        let start = Timestamp::from_unix_micros(0);
+        Self {
+            slot,
+            settings,
+            drain,
+            batch: Batch::default(),
+            standing: Standing::NoExtension,
+            clients_version: None,
+            days: BTreeSet::new(),
+            next_poll: start,
+            next_retention: start,
+            errors: 0,
+            not_before: start,
+            state: None,
+        }
+    }
+
+    fn run(mut self) -> ! {
+        loop {
+            // SAFETY: this process' own latch. Reset before looking, so that what comes after the look wakes.
+            unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+            pgrx::check_for_interrupts!();
+            self.reload_if_asked();
+            if now() >= self.not_before {
+                match self.cycle() {
+                    Ok(()) => self.errors = 0,
+                    Err(error) => self.note_error(&error),
+                }
+            }
+            self.wait();
+        }
+    }
+
+    fn reload_if_asked(&mut self) {
+        // SAFETY: the flag is set by the SIGHUP handler of this process.
+        if !std::mem::replace(unsafe { &mut *(&raw mut pg_sys::ConfigReloadPending) }, 0).eq(&0) {
+            // SAFETY: between transactions, as every background process does it.
+            unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+            let before = std::mem::replace(&mut self.settings, Snapshot::take());
+            self.drain.set_enabled(self.settings.enabled);
+            self.drain.set_limits(self.settings.limits.clone());
+            self.drain.new_work();
+            // The file may hold other certificates under the same name, so the transport is renewed each time.
+            let renewed = TRANSPORT.with_borrow(|transport| {
+                transport.as_ref().map_or(Ok(()), |transport| transport.renew(&self.settings.transport))
+            });
+            if let Err(error) = renewed {
+                self.settings.transport = before.transport;
+                self.note_error(&format!("the settings of the connection stay as they were: {error}"));
+            }
+        }
+    }
+
+    /// One turn: look around if there is a reason to, take answers, settle them, claim and send.
+    fn cycle(&mut self) -> Result<(), String> {
+        let polling = now() >= self.next_poll;
+        let work = self.slot.take_work();
+        if work || polling || self.clients_version.is_none() {
+            self.look_around()?;
+        }
+        if self.standing != Standing::Adopted {
+            if polling {
+                self.next_poll = now().plus(self.settings.poll_interval);
+            }
+            return Ok(());
+        }
+        ensure_transport(&self.settings)?;
+        if work {
+            self.drain.new_work();
+        }
+        if polling {
+            self.drain.sweep();
+            self.keep_house()?;
+        }
+        self.take_reports();
+        self.settle()?;
+        let started = now();
+        self.claim()?;
+        self.settle()?;
+        if polling {
+            let took = now().since(started).saturating_mul(SWEEP_SHARE);
+            self.next_poll = now().plus(self.settings.poll_interval.max(took));
+        }
+        Ok(())
+    }
+
+    /// Is the extension there, is this database the one that may send, which clients are there?
+    fn look_around(&mut self) -> Result<(), String> {
+        let version = self.slot.clients_version();
+        let seen = self.clients_version;
+        let (standing, clients) = transaction("looking around", Access::Read, |client| {
+            guests::look_around(client, seen != Some(version))
+        })?;
+        if standing != Standing::Adopted {
+            if self.standing == Standing::Adopted {
+                self.forget();
+            }
+            self.standing = standing;
+            // An extension that is created, or adopted, announces itself.
+            self.clients_version = Some(version);
+            self.show(match standing {
+                Standing::NotAdopted => State::NotAdopted,
+                _ => State::NoExtension,
+            });
+            return Ok(());
+        }
+        if self.standing != Standing::Adopted {
+            self.standing = standing;
+            if clients.is_none() {
+                self.clients_version = None;
+                return self.look_around();
+            }
+            // Breakers live in memory; what an earlier worker left of them is no longer so.
+            transaction("starting", Access::Write, settle::forget_breakers)?;
+        }
+        if let Some(clients) = clients {
+            for (code, fault) in &clients.invalid {
+                self.note_error(&format!("client \"{code}\" is left out, its settings are not valid: {fault}"));
+            }
+            self.drain.set_clients(clients.valid);
+            self.clients_version = Some(version);
+        }
+        Ok(())
+    }
+
+    /// The outbox is gone or is not ours to send: nothing of it may be remembered.
+    fn forget(&mut self) {
+        self.drain.reset();
+        self.batch = Batch::default();
+        self.days.clear();
+        self.publish_in_flight();
+    }
+
+    /// What is due now and then: entries of clients that were removed, days of responses that are over.
+    fn keep_house(&mut self) -> Result<(), String> {
+        let orphaned = transaction("looking for orphans", Access::Read, guests::orphaned_clients)?;
+        for code in orphaned {
+            transaction("burying orphans", Access::Write, |client| guests::bury_orphans(client, &code))?;
+        }
+        if now() >= self.next_retention {
+            let before = to_postgres(Timestamp::from_unix_micros(
+                now().unix_micros().saturating_sub(
+                    i64::try_from(self.settings.retention.as_micros()).unwrap_or(i64::MAX),
+                ),
+            ));
+            if transaction("looking for old responses", Access::Read, |client| {
+                settle::has_partitions_before(client, before)
+            })? {
+                transaction("dropping old responses", Access::Write, |client| {
+                    settle::drop_partitions_before(client, before)
+                })?;
+                self.days.clear();
+            }
+            self.next_retention = now().plus(Duration::from_secs(3600));
+        }
+        Ok(())
+    }
+
+    fn take_reports(&mut self) {
+        let reports =
+            TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports));
+        let mut next = Vec::new();
+        for report in reports {
+            next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
+        }
+        send(next);
+    }
+
+    fn settle(&mut self) -> Result<(), String> {
+        self.drain.report_breakers(&mut self.batch);
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.show(State::Active);
+        let done = self.ensure_days().and_then(|()| {
+            let batch = &self.batch;
+            transaction("settling", Access::Write, |client| settle::settle(client, batch))
+        });
+        if done.is_err() {
+            // Perhaps somebody dropped a day.
+            self.days.clear();
+        }
+        done?;
+        self.drain.settled(std::mem::take(&mut self.batch));
+        self.slot.announce_settled();
+        self.publish_in_flight();
+        Ok(())
+    }
+
+    fn ensure_days(&mut self) -> Result<(), String> {
+        let wanted: BTreeSet<i32> =
+            self.batch.responses.iter().map(|response| day_of(response.sent_at)).collect();
+        for day in wanted {
+            if !self.days.contains(&day) {
+                transaction("adding a day of responses", Access::Write, |client| settle::ensure_day(client, day))?;
+                self.days.insert(day);
+            }
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self) -> Result<(), String> {
+        let now = now();
+        if !self.drain.wants_to_claim(now) {
+            return Ok(());
+        }
+        let (drain, batch) = (&mut self.drain, &mut self.batch);
+        let claimed = transaction("claiming", Access::Read, |client| claim::claim(client, drain, now, batch));
+        if claimed.is_err() {
+            self.drain.unselect(now);
+        }
+        let dispatches = claimed?;
+        if dispatches.is_empty() {
+            return Ok(());
+        }
+        claim::flush_wal();
+        self.publish_in_flight();
+        self.show(State::Active);
+        send(dispatches);
+        Ok(())
+    }
+
+    fn publish_in_flight(&self) {
+        self.slot.report(|report| {
+            report.set_in_flight(
+                self.drain
+                    .under_way()
+                    .map(|(key, up_to)| InFlight { profile: key.fingerprint(), up_to }),
+            );
+        });
+    }
+
+    fn show(&mut self, state: State) {
+        if self.state != Some(state) {
+            self.state = Some(state);
+            self.slot.report(|report| {
+                report.state = state;
+                report.since = postgres_now();
+            });
+        }
+    }
+
+    fn note_error(&mut self, error: &str) {
+        self.errors = self.errors.saturating_add(1);
+        let pause = retry::backoff(self.errors, fastrand::f64()).min(ERROR_PAUSE_CAP);
+        self.not_before = now().plus(pause);
+        self.clients_version = None;
+        self.slot.report(|report| report.set_error(error, postgres_now()));
+        self.show(State::Failing);
+    }
+
+    /// Sleeps until there is a reason not to: a commit, an answer, a signal, or the next thing that is due.
+    fn wait(&mut self) {
+        let now = now();
+        let failing = self.not_before > now;
+        let until = if failing {
+            self.not_before
+        } else {
+            let due = if self.standing == Standing::Adopted { self.drain.next_wake(now) } else { None };
+            due.map_or(self.next_poll, |due| due.min(self.next_poll))
+        };
+        if !failing && self.standing == Standing::Adopted {
+            self.show(match (self.settings.enabled, self.drain.in_flight()) {
+                (false, _) => State::Disabled,
+                (true, 0) => State::Idle,
+                (true, _) => State::Active,
+            });
+        }
+        let fd = if failing {
+            None
+        } else {
+            TRANSPORT.with_borrow(|transport| transport.as_ref().map(Transport::wake_fd))
+        };
+        // Rounded up: a wait that ends too early would spin.
+        let timeout = i64::try_from(until.since(now).as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+        let events = if fd.is_some() { events | pg_sys::WL_SOCKET_READABLE } else { events };
+        // SAFETY: this process' own latch, and a descriptor that lives as long as the transport, which this thread owns.
+        unsafe {
+            pg_sys::WaitLatchOrSocket(
+                pg_sys::MyLatch,
+                events as i32,
+                fd.unwrap_or(pg_sys::PGINVALID_SOCKET),
+                timeout.min(3_600_000),
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+        }
+    }
+}
+
+fn send(dispatches: Vec<Dispatch>) {
+    if !dispatches.is_empty() {
+        TRANSPORT.with_borrow(|transport| {
+            if let Some(transport) = transport {
+                transport.send(dispatches);
+            }
+        });
+    }
+}
+
+/// Starts the I/O thread when there is something to send for the first time, or when it has died.
+fn ensure_transport(settings: &Snapshot) -> Result<(), String> {
+    TRANSPORT.with_borrow_mut(|transport| {
+        if transport.as_ref().is_some_and(Transport::is_alive) {
+            return Ok(());
+        }
+        // Signals are for this thread: one that lands on another would wake nobody.
+        let started = transaction::with_signals_blocked(|| Transport::start(&settings.transport));
+        *transport = Some(started.map_err(|error| error.to_string())?);
+        Ok(())
+    })
+}
+
+/// Microseconds between 1970-01-01 and 2000-01-01, where Postgres' time begins.
+const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+fn postgres_now() -> i64 {
+    // SAFETY: reads the clock.
+    unsafe { pg_sys::GetCurrentTimestamp() }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_unix_micros(postgres_now().saturating_add(POSTGRES_EPOCH))
+}
+
+/// As Postgres counts.
+fn to_postgres(time: Timestamp) -> i64 {
+    time.unix_micros().saturating_sub(POSTGRES_EPOCH)
+}
+
+fn from_postgres(time: i64) -> Timestamp {
+    Timestamp::from_unix_micros(time.saturating_add(POSTGRES_EPOCH))
+}
+
+/// The day (UTC) of a point in time, as Postgres' `date` counts: days since 2000-01-01.
+fn day_of(time: Timestamp) -> i32 {
+    i32::try_from(to_postgres(time).div_euclid(86_400_000_000)).unwrap_or(0)
+}
+
+fn my_pid() -> i32 {
+    // SAFETY: a plain variable of the process.
+    unsafe { pg_sys::MyProcPid }
+}

@@ -1,0 +1,124 @@
+//! One transaction of the worker: the only place that starts, commits and aborts one, and the only one that catches errors.
+
+use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
+
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::*;
+use pgrx::spi::SpiClient;
+
+use crate::pg::errors::Fault;
+
+/// What a transaction may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read, all of it in one snapshot: no transaction id, no WAL.
+    Read,
+    /// Write.
+    Write,
+}
+
+/// Runs `work` in a transaction of its own. An error of any kind aborts it, is logged, and comes back as text.
+pub fn transaction<T>(
+    activity: &str,
+    access: Access,
+    work: impl FnOnce(&mut SpiClient<'_>) -> Result<T, Fault>,
+) -> Result<T, String> {
+    begin(activity, access);
+    let result = PgTryBuilder::new(AssertUnwindSafe(|| {
+        let done = Spi::connect_mut(work).map_err(|fault| fault.to_string());
+        if done.is_ok() {
+            // SAFETY: the snapshot and the transaction that `begin` has started.
+            unsafe {
+                pg_sys::PopActiveSnapshot();
+                pg_sys::CommitTransactionCommand();
+            }
+        }
+        done
+    }))
+    .catch_others(|caught| Err(describe(&caught)))
+    .execute();
+    let result = result.map_err(|error| {
+        // SAFETY: aborts what `begin` has started, in whatever state the error left it.
+        unsafe { pg_sys::AbortCurrentTransaction() };
+        pgrx::log!("target_profile: {activity} failed: {error}");
+        format!("{activity}: {error}")
+    });
+    // SAFETY: outside of a transaction. The statistics are what autovacuum decides by.
+    unsafe {
+        pg_sys::pgstat_report_stat(false);
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
+    }
+    result
+}
+
+fn begin(activity: &str, access: Access) {
+    let activity = std::ffi::CString::new(activity).unwrap_or_default();
+    // SAFETY: outside of a transaction, as every background worker starts one.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        pg_sys::XactReadOnly = access == Access::Read;
+        pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr());
+        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
+    }
+}
+
+fn describe(caught: &CaughtError) -> String {
+    match caught {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
+        CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+    }
+}
+
+/// Settings of the worker's session that its queries count on.
+pub fn pin_session_settings() {
+    // Names are resolved in pg_catalog only. No table is scanned as a whole, whatever the statistics say: that of a queue
+    // are wrong most of the time. A lock that somebody holds for DDL is not waited for, but tried again. A commit is
+    // durable here; waiting for a standby as well would only make repeats rarer.
+    for (name, value) in [
+        (c"search_path", c"pg_catalog, pg_temp"),
+        (c"application_name", c"target_profile"),
+        (c"lock_timeout", c"1s"),
+        (c"statement_timeout", c"0"),
+        (c"idle_in_transaction_session_timeout", c"0"),
+        (c"enable_seqscan", c"off"),
+        (c"enable_bitmapscan", c"off"),
+        (c"enable_hashjoin", c"off"),
+        (c"enable_mergejoin", c"off"),
+        (c"jit", c"off"),
+        (c"plan_cache_mode", c"force_generic_plan"),
+        (c"synchronous_commit", c"local"),
+        (c"default_transaction_isolation", c"read committed"),
+        (c"default_transaction_read_only", c"off"),
+    ] {
+        set(name, value);
+    }
+}
+
+fn set(name: &CStr, value: &CStr) {
+    // SAFETY: at the start of the session, with names and values that are valid settings.
+    unsafe {
+        pg_sys::SetConfigOption(
+            name.as_ptr(),
+            value.as_ptr(),
+            pg_sys::GucContext::PGC_SUSET,
+            pg_sys::GucSource::PGC_S_OVERRIDE,
+        );
+    }
+}
+
+/// Runs `work`, and whatever threads it starts, with all signals blocked; this thread has them back afterwards.
+pub fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
+    let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: fills in two sets and swaps the thread's mask.
+    unsafe {
+        let mut all = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+    }
+    let done = work();
+    // SAFETY: the mask from above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut()) };
+    done
+}

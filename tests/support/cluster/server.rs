@@ -1,0 +1,136 @@
+//! The processes of a server, found by its own pid file only.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::wait;
+
+/// A process, told apart from a later one with the same pid by its start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// The pid.
+    pub pid: u32,
+    /// When it started, in clock ticks since the machine did.
+    pub start: u64,
+}
+
+/// The process that has this pid now.
+pub fn process(pid: u32) -> Option<Process> {
+    Process::of(pid)
+}
+
+struct Stat {
+    state: char,
+    parent: u32,
+    start: u64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in brackets, may contain anything.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let field = |number: usize| fields.get(number - 3);
+    Some(Stat {
+        state: field(3)?.chars().next()?,
+        parent: field(4)?.parse().ok()?,
+        start: field(22)?.parse().ok()?,
+    })
+}
+
+impl Process {
+    pub(super) fn of(pid: u32) -> Option<Self> {
+        stat(pid).map(|stat| Self { pid, start: stat.start })
+    }
+
+    /// Whether it still runs; a zombie does not.
+    pub fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|stat| stat.start == self.start && !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// Its command line, as `ps` shows it.
+    pub fn command_line(self) -> String {
+        let bytes = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
+    }
+
+    /// Sends a signal, unless it has ended.
+    pub(super) fn signal(self, signal: Signal) {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid.filter(|_| self.is_alive()) {
+            // It may end just now.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Waits for its end.
+    pub fn ends_within(self, deadline: Duration) -> bool {
+        wait::poll(deadline, || (!self.is_alive()).then_some(())).is_some()
+    }
+
+    /// Its children.
+    pub(super) fn children(self) -> Vec<Self> {
+        let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let child = |pid| {
+            stat(pid)
+                .filter(|stat| stat.parent == self.pid)
+                .map(|stat| Self { pid, start: stat.start })
+        };
+        pids.filter_map(child).collect()
+    }
+}
+
+/// A running postmaster.
+pub(super) struct Server {
+    pub(super) postmaster: Process,
+}
+
+impl Server {
+    /// The one that runs on a data directory: its pid file is there, and the process it names was started on it.
+    pub(super) fn of(data: &Path) -> Option<Self> {
+        let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
+        let mut lines = file.lines();
+        let pid = lines.next()?.trim().parse().ok()?;
+        if PathBuf::from(lines.next()?) != data {
+            return None;
+        }
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+        let ours = arguments
+            .split(|byte| *byte == 0)
+            .any(|argument| argument == data.as_os_str().as_encoded_bytes());
+        let postmaster = Process::of(pid).filter(|process| ours && process.is_alive())?;
+        Some(Self { postmaster })
+    }
+
+    /// Stops it without any care for its data. True if all its processes are gone.
+    pub(super) fn destroy(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(10);
+        let children = self.postmaster.children();
+        for process in children.iter().chain([&self.postmaster]) {
+            process.signal(Signal::CONT);
+        }
+        self.postmaster.signal(Signal::QUIT);
+        if !self.postmaster.ends_within(PATIENCE) {
+            self.kill(&children);
+        }
+        let gone = self.postmaster.ends_within(PATIENCE) && children.iter().all(|child| child.ends_within(PATIENCE));
+        if !gone {
+            self.kill(&children);
+        }
+        gone || children
+            .iter()
+            .chain([&self.postmaster])
+            .all(|process| process.ends_within(PATIENCE))
+    }
+
+    /// SIGKILL for all of them.
+    pub(super) fn kill(&self, children: &[Process]) {
+        self.postmaster.signal(Signal::KILL);
+        for child in children {
+            child.signal(Signal::KILL);
+        }
+    }
+}

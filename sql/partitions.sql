@@ -9,7 +9,12 @@ BEGIN
     IF to_regclass('target_profile.' || quote_ident(partition_name)) IS NOT NULL THEN
         RETURN;
     END IF;
-    EXECUTE format('CREATE TABLE target_profile.%I (LIKE target_profile.response INCLUDING ALL)', partition_name);
+    EXECUTE format(
+        'CREATE TABLE target_profile.%I (LIKE target_profile.response INCLUDING ALL, PRIMARY KEY (id))', partition_name);
+    -- What became of an entry: nearly all requests carry one entry; merged ones are looked up in the second index.
+    EXECUTE format('CREATE INDEX ON target_profile.%I ((outbox_ids[1]))', partition_name);
+    EXECUTE format(
+        'CREATE INDEX ON target_profile.%I USING gin (outbox_ids) WHERE cardinality(outbox_ids) > 1', partition_name);
     EXECUTE format(
         'ALTER TABLE target_profile.response ATTACH PARTITION target_profile.%I FOR VALUES FROM (%L) TO (%L)',
         partition_name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');

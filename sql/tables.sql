@@ -90,7 +90,8 @@ CREATE TABLE target_profile.dead_letter (
 CREATE INDEX dead_letter_client ON target_profile.dead_letter (client_code, failed_at);
 
 -- One row a request. Partitioned by day (UTC), so that old rows go by dropping a table, not by DELETE; the partitions are
--- made by the worker and are not members of the extension, so that pg_dump keeps them.
+-- made by the worker and are not members of the extension, so that pg_dump keeps them. The indexes are the partitions' own:
+-- an index of the parent would be there already when a dump attaches its partitions, and collide with theirs.
 CREATE SEQUENCE target_profile.response_id_seq;
 CREATE TABLE target_profile.response (
     id bigint NOT NULL DEFAULT pg_catalog.nextval('target_profile.response_id_seq'),
@@ -109,14 +110,9 @@ CREATE TABLE target_profile.response (
     outcome text NOT NULL
         CHECK (outcome IN ('accepted', 'rejected', 'unrecognised', 'unauthorized', 'throttled', 'failed')),
     message text,
-    body text,
-    PRIMARY KEY (id, sent_at)
+    body text
 ) PARTITION BY RANGE (sent_at);
 ALTER SEQUENCE target_profile.response_id_seq OWNED BY target_profile.response.id;
--- What became of an entry: nearly all requests carry one entry; merged ones are looked up in the second index.
-CREATE INDEX response_first_outbox_id ON target_profile.response ((outbox_ids[1]));
-CREATE INDEX response_merged_outbox_ids ON target_profile.response USING gin (outbox_ids)
-    WHERE pg_catalog.cardinality(outbox_ids) > 1;
 
 -- Clients whose endpoint does not work, as the worker sees it; written only when that changes.
 CREATE TABLE target_profile.backing_off (

@@ -15,7 +15,10 @@ pgrx::pg_module_magic!();
 pgrx::extension_sql_file!(
     "../sql/tables.sql",
     name = "tables",
-    requires = [pg::clients::target_profile::_check_client, pg::clients::target_profile::_clients_changed]
+    requires = [
+        pg::clients::target_profile::_check_client,
+        pg::clients::target_profile::_clients_changed
+    ]
 );
 pgrx::extension_sql_file!("../sql/partitions.sql", name = "partitions", requires = ["tables"]);
 pgrx::extension_sql_file!(
@@ -23,13 +26,30 @@ pgrx::extension_sql_file!(
     name = "clients",
     requires = ["tables", pg::wake::_wake, pg::status::_system_identifier]
 );
-pgrx::extension_sql_file!("../sql/entries.sql", name = "entries", requires = ["tables", pg::result::_in_flight]);
+pgrx::extension_sql_file!(
+    "../sql/entries.sql",
+    name = "entries",
+    requires = ["tables", pg::result::_in_flight]
+);
 pgrx::extension_sql_file!(
     "../sql/views.sql",
     name = "views",
     requires = ["clients", "entries", pg::status::_workers]
 );
-pgrx::extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
+pgrx::extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["views"]);
+pgrx::extension_sql_file!(
+    "../sql/comments.sql",
+    name = "comments",
+    requires = [
+        "grants",
+        "partitions",
+        pg::update::target_profile_update,
+        pg::update::target_profile_preview,
+        pg::trigger::target_profile_trigger,
+        pg::result::wait,
+    ]
+);
+pgrx::extension_sql_file!("../sql/final.sql", name = "final", finalize);
 
 /// Runs when the library is loaded: in the postmaster if it is preloaded, else in each session that uses it.
 #[pgrx::pg_guard]

@@ -15,7 +15,12 @@ pub(crate) async fn exchange(http: reqwest::Client, dispatch: Dispatch) -> Repor
     let sent_at = now();
     let started = Instant::now();
     let result = answer(&http, dispatch).await.map_err(|error| describe(&error));
-    Report { ticket, sent_at, duration: started.elapsed(), result }
+    Report {
+        ticket,
+        sent_at,
+        duration: started.elapsed(),
+        result,
+    }
 }
 
 async fn answer(http: &reqwest::Client, dispatch: Dispatch) -> Result<Answer, reqwest::Error> {
@@ -33,12 +38,17 @@ async fn answer(http: &reqwest::Client, dispatch: Dispatch) -> Result<Answer, re
         }
     }
     if let Some(body) = request.body {
-        builder = builder.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(body);
+        builder = builder
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
     }
     let mut response = builder.send().await?;
     let status = response.status().as_u16();
-    let retry_after =
-        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
+    let retry_after = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|value| value.to_str().ok())
+        .map(ToOwned::to_owned);
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         let wanted = VERDICT_BODY_BYTES.saturating_sub(body.len());
@@ -48,7 +58,11 @@ async fn answer(http: &reqwest::Client, dispatch: Dispatch) -> Result<Answer, re
             break;
         }
     }
-    Ok(Answer { status, retry_after, body })
+    Ok(Answer {
+        status,
+        retry_after,
+        body,
+    })
 }
 
 /// The causes of an error, outermost first, without the URL: it would repeat the profile's attributes.

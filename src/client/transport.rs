@@ -79,16 +79,24 @@ impl Transport {
         let (ended_out, ended) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread_bell = Arc::clone(&bell);
-        let thread = std::thread::Builder::new().name("target_profile io".to_owned()).spawn(move || {
-            let bell = thread_bell;
-            runtime.block_on(serve(http, orders_in, reports_out, Arc::clone(&bell)));
-            // Requests in flight are dropped, and a resolver that hangs in a blocking call is not waited for.
-            runtime.shutdown_background();
-            // Nobody may be listening any more, which is fine.
-            let _ = ended_out.send(());
-            bell.ring();
-        })?;
-        Ok(Self { orders: Some(orders), reports, bell, ended, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("target_profile io".to_owned())
+            .spawn(move || {
+                let bell = thread_bell;
+                runtime.block_on(serve(http, orders_in, reports_out, Arc::clone(&bell)));
+                // Requests in flight are dropped, and a resolver that hangs in a blocking call is not waited for.
+                runtime.shutdown_background();
+                // Nobody may be listening any more, which is fine.
+                let _ = ended_out.send(());
+                bell.ring();
+            })?;
+        Ok(Self {
+            orders: Some(orders),
+            reports,
+            bell,
+            ended,
+            thread: Some(thread),
+        })
     }
 
     /// Makes connections differently from now on. What is in flight ends as it began.
@@ -135,7 +143,8 @@ impl Transport {
         self.orders = None;
         let deadline = Instant::now() + patience;
         let ended = matches!(
-            self.ended.recv_timeout(deadline.saturating_duration_since(Instant::now())),
+            self.ended
+                .recv_timeout(deadline.saturating_duration_since(Instant::now())),
             Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected)
         );
         if ended && let Some(thread) = self.thread.take() {
@@ -177,8 +186,17 @@ struct Receipt {
 impl Receipt {
     fn new(ticket: u64, reports: mpsc::Sender<Report>, bell: Arc<Bell>) -> Self {
         let given_up = Err("the request was given up by the sender".to_owned());
-        let report = Report { ticket, sent_at: now(), duration: Duration::ZERO, result: given_up };
-        Self { reports, bell, report: Some(report) }
+        let report = Report {
+            ticket,
+            sent_at: now(),
+            duration: Duration::ZERO,
+            result: given_up,
+        };
+        Self {
+            reports,
+            bell,
+            report: Some(report),
+        }
     }
 
     fn hand_in(mut self, report: Report) {
@@ -210,7 +228,10 @@ fn http_client(options: &Options) -> Result<reqwest::Client, Error> {
         .retry(reqwest::retry::never())
         .user_agent(&options.user_agent);
     if let Some(path) = &options.ca_file {
-        let fault = |reason: String| Error::CaFile { path: path.clone(), reason };
+        let fault = |reason: String| Error::CaFile {
+            path: path.clone(),
+            reason,
+        };
         let pem = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| fault(error.to_string()))?;
         if certificates.is_empty() {
@@ -234,7 +255,10 @@ struct Bell {
 impl Bell {
     fn new() -> io::Result<Self> {
         let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self { fd, rung: AtomicBool::new(false) })
+        Ok(Self {
+            fd,
+            rung: AtomicBool::new(false),
+        })
     }
 
     fn ring(&self) {

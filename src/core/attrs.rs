@@ -1,8 +1,7 @@
 //! The attributes of an update: from nested JSON to a flat map of names and texts.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::collections::btree_map::{self, Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map};
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
@@ -189,8 +188,9 @@ impl FlatAttrs {
     where
         I: Iterator<Item = (&'a String, &'a Value)> + Clone,
     {
-        // Skipped nulls hold their place until the end: whether two keys collide must not depend on the day's values.
-        let mut flat: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut flat = BTreeMap::new();
+        // Skipped nulls hold their names: whether two keys collide must not depend on the day's values.
+        let mut skipped = BTreeSet::new();
         let mut bytes = 0;
         walk(entries.clone(), options, |name, path, text| {
             check_leaf(name, text.as_deref().unwrap_or(""), || Excerpt::of(&quoted(path)))?;
@@ -198,18 +198,16 @@ impl FlatAttrs {
             if bytes > FLAT_BYTES {
                 return Err(Error::AttrsTooLarge);
             }
-            match flat.entry(name.to_owned()) {
-                Entry::Vacant(place) => {
-                    place.insert(text.map(Cow::into_owned));
-                    Ok(())
-                }
-                Entry::Occupied(_) => Err(collision(entries.clone(), options, name, path)),
+            let is_taken = match text {
+                Some(text) => skipped.contains(name) || flat.insert(name.to_owned(), text.into_owned()).is_some(),
+                None => flat.contains_key(name) || !skipped.insert(name.to_owned()),
+            };
+            if is_taken {
+                Err(collision(entries.clone(), options, name, path))
+            } else {
+                Ok(())
             }
         })?;
-        let flat: BTreeMap<String, String> = flat
-            .into_iter()
-            .filter_map(|(name, text)| Some((name, text?)))
-            .collect();
         if flat.is_empty() {
             Err(Error::NothingToSend)
         } else {

@@ -115,10 +115,19 @@ impl Breaker {
     }
 
     fn trip(&mut self, probe: bool, asked: Option<Duration>, why: &str, now: Timestamp, jitter: f64) {
-        let excess = self.failures.max(self.rejections.saturating_sub(REJECTIONS_TO_OPEN)).max(1);
+        let excess = self
+            .failures
+            .max(self.rejections.saturating_sub(REJECTIONS_TO_OPEN))
+            .max(1);
         let wait = asked.unwrap_or_else(|| retry::backoff(excess, jitter));
         match &mut self.open {
-            None => self.open = Some(Opening { since: now, next_try_at: now.plus(wait), reason: why.to_owned() }),
+            None => {
+                self.open = Some(Opening {
+                    since: now,
+                    next_try_at: now.plus(wait),
+                    reason: why.to_owned(),
+                })
+            }
             Some(opening) if probe => {
                 opening.next_try_at = now.plus(wait);
                 why.clone_into(&mut opening.reason);

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 pub struct Snapshot {
     xmax: u64,
     running: Vec<u64>,
+    next_xid: u64,
 }
 
 impl Snapshot {
@@ -30,9 +31,24 @@ impl Snapshot {
         let running = if list.is_empty() {
             Vec::new()
         } else {
-            list.split(',').map(|xid| xid.parse().ok()).collect::<Option<Vec<_>>>()?
+            list.split(',')
+                .map(|xid| xid.parse().ok())
+                .collect::<Option<Vec<_>>>()?
         };
-        Some(Self { xmax, running })
+        Some(Self {
+            xmax,
+            running,
+            next_xid: xmax,
+        })
+    }
+
+    /// Adds the next transaction id to be given out.
+    #[must_use]
+    pub fn with_next_xid(self, next_xid: u64) -> Self {
+        Self {
+            next_xid: next_xid.max(self.xmax),
+            ..self
+        }
     }
 }
 
@@ -63,7 +79,11 @@ impl Horizon {
         for &xid in &snapshot.running {
             // One that began after the last snapshot has drawn its ids after it, too. One that is older yet not
             // known can only be met at the very first snapshot.
-            let above = if xid >= self.xmax && self.xmax > 0 { self.drawn_before } else { 0 };
+            let above = if xid >= self.xmax && self.xmax > 0 {
+                self.drawn_before
+            } else {
+                0
+            };
             self.running.entry(xid).or_insert(above);
         }
         self.xmax = snapshot.xmax;

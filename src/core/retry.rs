@@ -25,7 +25,11 @@ pub const RETRY_AFTER_CAP: Duration = Duration::from_secs(24 * 3600);
 pub fn backoff(failures: u32, jitter: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(31);
     let cap = BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_CAP);
-    let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 1.0 };
+    let jitter = if jitter.is_finite() {
+        jitter.clamp(0.0, 1.0)
+    } else {
+        1.0
+    };
     cap.mul_f64(jitter)
 }
 
@@ -62,7 +66,11 @@ fn http_date(text: &str) -> Option<Timestamp> {
     };
     let year: i64 = digits(parts.next()?, 4)?;
     let mut clock = parts.next()?.split(':');
-    let (hour, minute, second) = (digits(clock.next()?, 2)?, digits(clock.next()?, 2)?, digits(clock.next()?, 2)?);
+    let (hour, minute, second) = (
+        digits(clock.next()?, 2)?,
+        digits(clock.next()?, 2)?,
+        digits(clock.next()?, 2)?,
+    );
     if parts.next()? != "GMT" || parts.next().is_some() || clock.next().is_some() {
         return None;
     }

@@ -125,8 +125,20 @@ impl ClientRow {
             ));
         }
         let delay = interval(self.delay, "delay", "between 0 and 1 day", 0, DAY)?;
-        let max_age = interval(self.max_age, "max_age", "between 1 minute and 365 days", MINUTE, 365 * DAY)?;
-        let timeout = interval(self.timeout, "timeout", "between 100 ms and 5 minutes", SECOND / 10, 5 * MINUTE)?;
+        let max_age = interval(
+            self.max_age,
+            "max_age",
+            "between 1 minute and 365 days",
+            MINUTE,
+            365 * DAY,
+        )?;
+        let timeout = interval(
+            self.timeout,
+            "timeout",
+            "between 100 ms and 5 minutes",
+            SECOND / 10,
+            5 * MINUTE,
+        )?;
         let max_attempts = count(self.max_attempts, "max_attempts", "between 1 and 1000", 1_000)?;
         let max_in_flight = count(self.max_in_flight, "max_in_flight", "between 1 and 1000", 1_000)?;
         Ok(ClientSettings {
@@ -134,7 +146,10 @@ impl ClientRow {
             endpoint,
             auth_token: self.auth_token,
             method,
-            flatten: FlattenOptions { arrays, null_value: self.null_value },
+            flatten: FlattenOptions {
+                arrays,
+                null_value: self.null_value,
+            },
             daily_quota,
             backfill_share: self.backfill_share,
             delay,
@@ -169,5 +184,9 @@ fn count(value: i32, setting: &'static str, rule: &'static str, most: u32) -> Re
     u32::try_from(value)
         .ok()
         .filter(|n| (1..=most).contains(n))
-        .ok_or_else(|| SettingError::OutOfRange { setting, rule, value: value.to_string() })
+        .ok_or_else(|| SettingError::OutOfRange {
+            setting,
+            rule,
+            value: value.to_string(),
+        })
 }

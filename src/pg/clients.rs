@@ -4,18 +4,18 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use pgrx::AllocatedByPostgres;
 use pgrx::datum::{DatumWithOid, Interval};
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use pgrx::AllocatedByPostgres;
 use target_profile_core::secret::Secret;
 use target_profile_core::settings::{ClientRow, ClientSettings, SettingError};
 
 use super::errors::{Fault, or_raise};
 use super::owner::as_owner;
-use super::snapshot::with_latest_snapshot;
 use super::shared::Slot;
+use super::snapshot::with_latest_snapshot;
 use super::statement::Statement;
 use super::wake;
 
@@ -65,7 +65,11 @@ impl Cache {
         // SAFETY: plain readers of the transaction's state; entries are written in transactions only.
         let (transaction, now, fixed_snapshot) = unsafe {
             let fixed_snapshot = pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32;
-            (local_transaction_id(), pg_sys::GetCurrentStatementStartTimestamp(), fixed_snapshot)
+            (
+                local_transaction_id(),
+                pg_sys::GetCurrentStatementStartTimestamp(),
+                fixed_snapshot,
+            )
         };
         let version = Slot::of_my_database().map(Slot::clients_version);
         let fresh = version == self.version
@@ -162,7 +166,9 @@ fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
     let other_type = |_| Fault::Internal("a column of target_profile.client has another type");
     macro_rules! value {
         ($column:literal, $type:ty) => {
-            new.get_by_name::<$type>($column).map_err(other_type)?.ok_or(Fault::NullArgument($column))?
+            new.get_by_name::<$type>($column)
+                .map_err(other_type)?
+                .ok_or(Fault::NullArgument($column))?
         };
     }
     macro_rules! micros {
@@ -173,7 +179,10 @@ fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
     ClientRow {
         client_code: value!("client_code", String),
         endpoint: value!("endpoint", String),
-        auth_token: new.get_by_name::<String>("auth_token").map_err(other_type)?.map(Secret::new),
+        auth_token: new
+            .get_by_name::<String>("auth_token")
+            .map_err(other_type)?
+            .map(Secret::new),
         method: value!("method", String),
         daily_quota: value!("daily_quota", i64),
         backfill_share: value!("backfill_share", f64),

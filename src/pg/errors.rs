@@ -166,7 +166,9 @@ impl Fault {
 
     /// Tells the caller without ending anything; `more` says what was done instead.
     pub fn warn(&self, more: &str) {
-        let detail = self.detail().map_or_else(|| more.to_owned(), |detail| format!("{detail} {more}"));
+        let detail = self
+            .detail()
+            .map_or_else(|| more.to_owned(), |detail| format!("{detail} {more}"));
         let mut report = ErrorReport::new(self.sqlstate(), self.to_string(), "target_profile").set_detail(detail);
         if let Some(hint) = self.hint() {
             report = report.set_hint(hint);
@@ -177,9 +179,13 @@ impl Fault {
 
 /// Tells the caller that something needs doing outside of this call.
 pub fn warn(message: &'static str, hint: &'static str) {
-    ErrorReport::new(PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, message, "target_profile")
-        .set_hint(hint)
-        .report(PgLogLevel::WARNING);
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        message,
+        "target_profile",
+    )
+    .set_hint(hint)
+    .report(PgLogLevel::WARNING);
 }
 
 /// The value, or the end of the statement with its error.

@@ -108,7 +108,11 @@ pub fn bury(update: Unsendable, source: &str, reason: &str) -> Result<(), Fault>
 
 fn must_be_writable() -> Result<(), Fault> {
     // SAFETY: plain readers of the backend's state.
-    if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } { Err(Fault::ReadOnly) } else { Ok(()) }
+    if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
+        Err(Fault::ReadOnly)
+    } else {
+        Ok(())
+    }
 }
 
 fn tell_once_that_nothing_drains() {

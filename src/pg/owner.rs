@@ -40,15 +40,17 @@ struct Identity {
 
 impl Identity {
     fn assume(user: pg_sys::Oid) -> Self {
-        let mut before = Self { user: pg_sys::InvalidOid, context: 0 };
+        let mut before = Self {
+            user: pg_sys::InvalidOid,
+            context: 0,
+        };
         // SAFETY: plain getters and setters of the backend's identity, as referential integrity's triggers use them; an aborted
         // transaction restores it as well.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut before.user, &mut before.context);
             pg_sys::SetUserIdAndSecContext(
                 user,
-                before.context
-                    | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32,
+                before.context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_NOFORCE_RLS) as i32,
             );
         }
         before

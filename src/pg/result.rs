@@ -24,13 +24,19 @@ thread_local! {
 }
 
 /// The row of `result(id)`.
-type Row = (String, Option<i64>, Option<i32>, Option<String>, Option<TimestampWithTimeZone>);
+type Row = (
+    String,
+    Option<i64>,
+    Option<i32>,
+    Option<String>,
+    Option<TimestampWithTimeZone>,
+);
 
 /// Whether the entry is part of a request that is under way.
 #[pg_extern(schema = "target_profile", stable, parallel_restricted)]
 pub fn _in_flight(client_code: &str, id_kind: &str, profile_id: &str, id: i64) -> bool {
-    let key = ClientCode::parse(client_code)
-        .and_then(|code| ProfileKey::new(code, IdKind::parse(id_kind)?, profile_id));
+    let key =
+        ClientCode::parse(client_code).and_then(|code| ProfileKey::new(code, IdKind::parse(id_kind)?, profile_id));
     match (Slot::of_my_database(), key) {
         (Some(slot), Ok(key)) => slot.is_in_flight(key.fingerprint(), id),
         _ => false,
@@ -39,7 +45,7 @@ pub fn _in_flight(client_code: &str, id_kind: &str, profile_id: &str, id: i64) -
 
 /// Waits until the entry is settled, at most `timeout`, and says what became of it as `result` does.
 #[pg_extern(schema = "target_profile", volatile, parallel_unsafe)]
-fn wait(
+pub fn wait(
     id: Option<i64>,
     timeout: default!(Option<Interval>, "'30 seconds'"),
 ) -> TableIterator<
@@ -68,7 +74,11 @@ fn wait_for(id: Option<i64>, timeout: Option<Interval>) -> Result<Row, Fault> {
     }
     let Some(slot) = Slot::of_my_database() else {
         let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
-        return if is_settled(&row) || shared::is_ready() { Ok(row) } else { Err(Fault::NotPreloaded) };
+        return if is_settled(&row) || shared::is_ready() {
+            Ok(row)
+        } else {
+            Err(Fault::NotPreloaded)
+        };
     };
     let condition = slot.settled_condition();
     // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
@@ -126,7 +136,11 @@ fn is_own(id: i64) -> Result<bool, Fault> {
             Spi::connect(|client| {
                 WAITING.with(|statement| {
                     let rows = statement.select(client, &[id.into()])?;
-                    if rows.is_empty() { Ok(None) } else { Ok(rows.first().get_one()?) }
+                    if rows.is_empty() {
+                        Ok(None)
+                    } else {
+                        Ok(rows.first().get_one()?)
+                    }
                 })
             })
         })

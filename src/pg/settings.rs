@@ -106,7 +106,11 @@ pub fn define() {
 /// The databases that get a worker, in the order given, each once.
 pub fn databases() -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
-    for name in text(&DATABASES).unwrap_or_default().split(',').map(|name| name.trim().trim_matches('"')) {
+    for name in text(&DATABASES)
+        .unwrap_or_default()
+        .split(',')
+        .map(|name| name.trim().trim_matches('"'))
+    {
         if !name.is_empty() && !names.iter().any(|other| other == name) {
             names.push(name.to_owned());
         }
@@ -135,7 +139,10 @@ impl Snapshot {
         let max_in_flight = positive(&MAX_IN_FLIGHT) as usize;
         Self {
             enabled: ENABLED.get(),
-            limits: Limits { max_in_flight, body_bytes: positive(&RESPONSE_BODY_LIMIT) as usize },
+            limits: Limits {
+                max_in_flight,
+                body_bytes: positive(&RESPONSE_BODY_LIMIT) as usize,
+            },
             poll_interval: Duration::from_secs(positive(&POLL_INTERVAL)),
             retention: Duration::from_secs(positive(&RESPONSE_RETENTION) * 60),
             transport: Options {
@@ -154,5 +161,8 @@ fn positive(setting: &'static GucSetting<i32>) -> u64 {
 
 /// The text of a setting, `None` when it is empty.
 fn text(setting: &'static GucSetting<Option<CString>>) -> Option<String> {
-    setting.get().map(|text| text.to_string_lossy().into_owned()).filter(|text| !text.is_empty())
+    setting
+        .get()
+        .map(|text| text.to_string_lossy().into_owned())
+        .filter(|text| !text.is_empty())
 }

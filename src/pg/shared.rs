@@ -156,7 +156,10 @@ struct Text {
 }
 
 impl Text {
-    const EMPTY: Self = Self { bytes: [0; TEXT_BYTES], len: 0 };
+    const EMPTY: Self = Self {
+        bytes: [0; TEXT_BYTES],
+        len: 0,
+    };
 
     fn set(&mut self, text: &str) {
         let mut len = text.len().min(TEXT_BYTES);
@@ -228,7 +231,12 @@ impl Slot {
             return None;
         }
         let mine = my_database();
-        SIGNALS.get().slots.iter().position(|slot| slot.database.load(Ordering::Acquire) == mine).map(Self)
+        SIGNALS
+            .get()
+            .slots
+            .iter()
+            .position(|slot| slot.database.load(Ordering::Acquire) == mine)
+            .map(Self)
     }
 
     /// The slot of this worker's database, taken if it has none yet. `None`: all are taken.
@@ -312,7 +320,13 @@ impl Slot {
 
 /// The reports of all workers that there are or were.
 pub fn reports() -> Vec<Report> {
-    REPORTS.share().slots.iter().filter(|report| report.database != 0).copied().collect()
+    REPORTS
+        .share()
+        .slots
+        .iter()
+        .filter(|report| report.database != 0)
+        .copied()
+        .collect()
 }
 
 fn my_database() -> u32 {

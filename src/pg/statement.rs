@@ -20,7 +20,11 @@ pub struct Statement {
 impl Statement {
     /// The statement `text`, whose parameters have these types.
     pub const fn new(text: &'static str, types: &'static [pg_sys::BuiltinOid]) -> Self {
-        Self { text, types, plan: OnceCell::new() }
+        Self {
+            text,
+            types,
+            plan: OnceCell::new(),
+        }
     }
 
     fn plan(&self, client: &SpiClient<'_>) -> Result<&OwnedPreparedStatement, Fault> {

@@ -30,7 +30,14 @@ fn _workers() -> TableIterator<
     let mut rows = Vec::new();
     if !shared::is_ready() {
         let error = "target_profile is not in shared_preload_libraries".to_owned();
-        rows.push((database_name(my_database()), None, "not preloaded".to_owned(), None, Some(error), None));
+        rows.push((
+            database_name(my_database()),
+            None,
+            "not preloaded".to_owned(),
+            None,
+            Some(error),
+            None,
+        ));
         return TableIterator::new(rows);
     }
     let mut expected = settings::databases();
@@ -56,7 +63,11 @@ fn _workers() -> TableIterator<
 }
 
 fn time(postgres_time: i64) -> Option<TimestampWithTimeZone> {
-    if postgres_time == 0 { None } else { TimestampWithTimeZone::try_from(postgres_time).ok() }
+    if postgres_time == 0 {
+        None
+    } else {
+        TimestampWithTimeZone::try_from(postgres_time).ok()
+    }
 }
 
 fn my_database() -> pg_sys::Oid {

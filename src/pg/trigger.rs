@@ -20,15 +20,6 @@ use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{self, Unsendable};
 use super::{clients, value};
 
-pgrx::extension_sql!(
-    r#"
-COMMENT ON FUNCTION target_profile_trigger() IS
-'Row trigger: AFTER INSERT OR UPDATE … FOR EACH ROW EXECUTE FUNCTION target_profile_trigger(client_code, id_kind, id_column, column or attribute=column, …)';
-"#,
-    name = "trigger_comment",
-    requires = [target_profile_trigger]
-);
-
 unsafe extern "C-unwind" {
     /// utils/datum.h: whether two values of one type are the same bytes, however they are stored.
     fn datum_image_eq(one: pg_sys::Datum, other: pg_sys::Datum, by_value: bool, length: i32) -> bool;
@@ -36,7 +27,7 @@ unsafe extern "C-unwind" {
 
 /// The trigger function. A row that was inserted, or of which a mapped column changed, is enqueued.
 #[pg_trigger]
-fn target_profile_trigger<'a>(
+pub fn target_profile_trigger<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
     let event = trigger.event();
@@ -49,7 +40,11 @@ fn target_profile_trigger<'a>(
         }
     }
     // Nobody looks at what an AFTER trigger returns; a BEFORE trigger that returned nothing would stop the write.
-    Ok(if event.fired_before() || event.fired_instead() { trigger.new().or_else(|| trigger.old()) } else { None })
+    Ok(if event.fired_before() || event.fired_instead() {
+        trigger.new().or_else(|| trigger.old())
+    } else {
+        None
+    })
 }
 
 /// One row of one table, before and after.
@@ -176,7 +171,10 @@ impl<'a> Change<'a> {
                     Some((attribute, name)) if self.column(argument).is_err() => (attribute, name),
                     _ => (argument.as_str(), argument.as_str()),
                 };
-                Ok(Mapped { attribute, column: self.column(name)? })
+                Ok(Mapped {
+                    attribute,
+                    column: self.column(name)?,
+                })
             })
             .collect::<Result<_, Fault>>()?;
         Ok((id, mapped))
@@ -206,26 +204,32 @@ impl<'a> Change<'a> {
     }
 
     fn row_after(&self) -> pg_sys::HeapTuple {
-        if self.is_update() { self.data.tg_newtuple } else { self.data.tg_trigtuple }
+        if self.is_update() {
+            self.data.tg_newtuple
+        } else {
+            self.data.tg_trigtuple
+        }
     }
 
     /// Byte for byte, not by the type's equality: `1.0` and `1.00` are equal numbers and different attributes.
     fn changed(&self, id: Column, mapped: &[Mapped<'_>]) -> bool {
-        std::iter::once(id).chain(mapped.iter().map(|mapped| mapped.column)).any(|column| {
-            match (self.get(self.row_before(), column), self.get(self.row_after(), column)) {
-                (None, None) => false,
-                (Some(before), Some(after)) => {
-                    // SAFETY: two values of the column's type; an error of Postgres (a value that cannot be read) is turned into
-                    // a panic at the boundary, as for the functions that pgrx binds.
-                    !unsafe {
-                        pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                            datum_image_eq(before, after, column.by_value, column.length)
-                        })
+        std::iter::once(id)
+            .chain(mapped.iter().map(|mapped| mapped.column))
+            .any(|column| {
+                match (self.get(self.row_before(), column), self.get(self.row_after(), column)) {
+                    (None, None) => false,
+                    (Some(before), Some(after)) => {
+                        // SAFETY: two values of the column's type; an error of Postgres (a value that cannot be read) is turned into
+                        // a panic at the boundary, as for the functions that pgrx binds.
+                        !unsafe {
+                            pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                                datum_image_eq(before, after, column.by_value, column.length)
+                            })
+                        }
                     }
+                    _ => true,
                 }
-                _ => true,
-            }
-        })
+            })
     }
 
     fn get(&self, row: pg_sys::HeapTuple, column: Column) -> Option<pg_sys::Datum> {

@@ -49,7 +49,10 @@ unsafe impl SqlTranslatable for JsonText {
 unsafe impl<'fcx> ArgAbi<'fcx> for JsonText {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: the caller's promise; used for arguments that may not be null, of which there are none.
-        unsafe { arg.unbox_arg_using_from_datum().unwrap_or_else(|| Self("null".to_owned())) }
+        unsafe {
+            arg.unbox_arg_using_from_datum()
+                .unwrap_or_else(|| Self("null".to_owned()))
+        }
     }
 
     unsafe fn unbox_nullable_arg(arg: Arg<'_, 'fcx>) -> Nullable<Self> {
@@ -84,7 +87,7 @@ impl Update {
 
 /// Enqueues an update in the caller's transaction; the answer is the id of its outbox entry.
 #[pg_extern(volatile, parallel_unsafe)]
-fn target_profile_update(
+pub fn target_profile_update(
     client_code: Option<&str>,
     id_kind: Option<&str>,
     id: Option<&str>,
@@ -101,13 +104,20 @@ fn target_profile_update(
 
 /// The requests that an update would become, one row each; sends and stores nothing.
 #[pg_extern(stable, parallel_unsafe)]
-fn target_profile_preview(
+pub fn target_profile_preview(
     client_code: Option<&str>,
     id_kind: Option<&str>,
     id: Option<&str>,
     attrs: Option<JsonText>,
-) -> TableIterator<'static, (name!(method, String), name!(url, String), name!(body, Option<String>), name!(bytes, i32))>
-{
+) -> TableIterator<
+    'static,
+    (
+        name!(method, String),
+        name!(url, String),
+        name!(body, Option<String>),
+        name!(bytes, i32),
+    ),
+> {
     let requests = or_raise(Update::of(client_code, id_kind, id, attrs).and_then(|update| {
         let Update { key, attrs, settings } = update;
         Ok(request::build(&settings.endpoint, &key, &attrs, settings.method)?)

@@ -32,20 +32,16 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Value {
             pg_sys::FLOAT8OID => {
                 Value::String(f64::from_datum(datum, false).map_or_else(String::new, |x| float(&format!("{x:e}"))))
             }
-            _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => {
-                parse(json_text(pg_sys::OidFunctionCall1Coll(
-                    pg_sys::Oid::from(pg_sys::F_ARRAY_TO_JSON_ANYARRAY),
-                    pg_sys::InvalidOid,
-                    datum,
-                )))
-            }
-            _ if pg_sys::type_is_rowtype(oid) => {
-                parse(json_text(pg_sys::OidFunctionCall1Coll(
-                    pg_sys::Oid::from(pg_sys::F_ROW_TO_JSON_RECORD),
-                    pg_sys::InvalidOid,
-                    datum,
-                )))
-            }
+            _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(json_text(pg_sys::OidFunctionCall1Coll(
+                pg_sys::Oid::from(pg_sys::F_ARRAY_TO_JSON_ANYARRAY),
+                pg_sys::InvalidOid,
+                datum,
+            ))),
+            _ if pg_sys::type_is_rowtype(oid) => parse(json_text(pg_sys::OidFunctionCall1Coll(
+                pg_sys::Oid::from(pg_sys::F_ROW_TO_JSON_RECORD),
+                pg_sys::InvalidOid,
+                datum,
+            ))),
             _ => Value::String(output(datum, oid)),
         }
     }
@@ -119,7 +115,10 @@ fn float(scientific: &str) -> String {
         let (first, rest) = digits.split_at(1);
         let point = if rest.is_empty() { "" } else { "." };
         let exponent_sign = if exponent < 0 { '-' } else { '+' };
-        return format!("{sign}{first}{point}{rest}e{exponent_sign}{:02}", exponent.unsigned_abs());
+        return format!(
+            "{sign}{first}{point}{rest}e{exponent_sign}{:02}",
+            exponent.unsigned_abs()
+        );
     }
     if exponent < 0 {
         return format!("{sign}0.{}{digits}", "0".repeat(exponent.unsigned_abs() as usize - 1));

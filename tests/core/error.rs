@@ -58,11 +58,21 @@ fn messages_are_in_the_style_of_postgres() {
     for error in errors() {
         let message = error.message();
         assert_eq!(message, error.to_string());
-        assert!(message.starts_with(|c: char| c.is_lowercase()) && !message.ends_with('.'), "{message}");
+        assert!(
+            message.starts_with(|c: char| c.is_lowercase()) && !message.ends_with('.'),
+            "{message}"
+        );
         for sentence in [error.detail(), error.hint()].into_iter().flatten() {
-            assert!(sentence.starts_with(|c: char| c.is_uppercase()) && sentence.ends_with('.'), "{sentence}");
+            assert!(
+                sentence.starts_with(|c: char| c.is_uppercase()) && sentence.ends_with('.'),
+                "{sentence}"
+            );
         }
-        println!("{message}\n  DETAIL:  {:?}\n  HINT:  {:?}", error.detail(), error.hint());
+        println!(
+            "{message}\n  DETAIL:  {:?}\n  HINT:  {:?}",
+            error.detail(),
+            error.hint()
+        );
     }
 }
 
@@ -72,9 +82,15 @@ fn what_an_error_shows_is_bounded_and_printable() {
         let shown = [Some(error.message()), error.detail(), error.hint()];
         for text in shown.into_iter().flatten() {
             assert!(text.len() < 3_000, "{} bytes: {text}", text.len());
-            assert!(!text.contains(|c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{200b}')), "{text:?}");
+            assert!(
+                !text.contains(|c: char| c.is_control() || matches!(c, '\u{202e}' | '\u{200b}')),
+                "{text:?}"
+            );
         }
-        assert!(format!("{error:?}").len() < 4_000, "an error must not drag the value along");
+        assert!(
+            format!("{error:?}").len() < 4_000,
+            "an error must not drag the value along"
+        );
     }
 }
 

@@ -11,9 +11,22 @@ const KINDS: [IdKind; 2] = [IdKind::MboxPc, IdKind::Mbox3rdPartyId];
 #[test]
 fn client_code_is_a_lower_case_label() {
     let longest = "a".repeat(63);
-    for code in ["acme", "segmentexchangepartn", "a", "7", "a-b", "a--b", "3m", "xn-a", &longest] {
+    for code in [
+        "acme",
+        "segmentexchangepartn",
+        "a",
+        "7",
+        "a-b",
+        "a--b",
+        "3m",
+        "xn-a",
+        &longest,
+    ] {
         let parsed = ClientCode::parse(code).expect(code);
-        assert_eq!((parsed.as_str(), parsed.as_ref(), parsed.to_string()), (code, code, code.to_owned()));
+        assert_eq!(
+            (parsed.as_str(), parsed.as_ref(), parsed.to_string()),
+            (code, code, code.to_owned())
+        );
     }
 }
 
@@ -21,8 +34,30 @@ fn client_code_is_a_lower_case_label() {
 fn client_code_that_could_choose_the_host_is_refused() {
     let too_long = "a".repeat(64);
     for code in [
-        "Acme", "acme.evil.com/", "x@y", "a b", "-a", "", "a-", "-", " acme", "acme ", "acme\n", "a.b", "a/b", "a_b", "a:b",
-        "a%2eb", "acmé", "а", "a\0", "{client}", "xn--80ak6aa92e", "xn--", "ＡＣＭＥ", &too_long,
+        "Acme",
+        "acme.evil.com/",
+        "x@y",
+        "a b",
+        "-a",
+        "",
+        "a-",
+        "-",
+        " acme",
+        "acme ",
+        "acme\n",
+        "a.b",
+        "a/b",
+        "a_b",
+        "a:b",
+        "a%2eb",
+        "acmé",
+        "а",
+        "a\0",
+        "{client}",
+        "xn--80ak6aa92e",
+        "xn--",
+        "ＡＣＭＥ",
+        &too_long,
     ] {
         let error = ClientCode::parse(code).expect_err(code);
         assert!(matches!(error, Error::InvalidClientCode { .. }), "{code:?}: {error:?}");
@@ -43,7 +78,17 @@ fn id_kinds_have_targets_names_and_aliases_by_exact_case() {
             assert_eq!(IdKind::parse(name), Ok(kind));
         }
     }
-    for name in ["", "mboxpc", "MBOXPC", "pcid", "tntID", "mbox3rdPartyID", "thirdpartyid", "mboxPC ", "id"] {
+    for name in [
+        "",
+        "mboxpc",
+        "MBOXPC",
+        "pcid",
+        "tntID",
+        "mbox3rdPartyID",
+        "thirdpartyid",
+        "mboxPC ",
+        "id",
+    ] {
         let error = IdKind::parse(name).expect_err(name);
         assert!(matches!(error, Error::UnknownIdKind { .. }));
         let hint = error.hint().expect("a hint");
@@ -57,13 +102,33 @@ fn id_kinds_have_targets_names_and_aliases_by_exact_case() {
 fn ids_are_kept_as_given() {
     let longest = "x".repeat(MBOX_PC_CHARS);
     for id in [
-        "1368007744041-575948.01_00", "111492025094307-353046", "1.28_20", "a+b", "a/b", "1", " 1 ", "ключ", &longest,
+        "1368007744041-575948.01_00",
+        "111492025094307-353046",
+        "1.28_20",
+        "a+b",
+        "a/b",
+        "1",
+        " 1 ",
+        "ключ",
+        &longest,
     ] {
         assert_eq!(ProfileId::parse(IdKind::MboxPc, id).expect(id).as_str(), id);
     }
     // Characters, not bytes: 256 of four bytes each.
     let longest = "😀".repeat(THIRD_PARTY_ID_CHARS);
-    for id in ["123456", "123-test", "a.b.c", "user@example.com", " 1", "1 ", "a b", "a&b=c#d%", "Ünï", "0", &longest] {
+    for id in [
+        "123456",
+        "123-test",
+        "a.b.c",
+        "user@example.com",
+        " 1",
+        "1 ",
+        "a b",
+        "a&b=c#d%",
+        "Ünï",
+        "0",
+        &longest,
+    ] {
         assert_eq!(ProfileId::parse(IdKind::Mbox3rdPartyId, id).expect(id).as_str(), id);
     }
 }
@@ -77,19 +142,28 @@ fn ids_that_target_forbids_are_refused() {
     }
     for (id, forbidden) in [("a+b", '+'), ("a/b", '/'), ("+", '+'), ("a/b+c", '/')] {
         let error = ProfileId::parse(IdKind::Mbox3rdPartyId, id).expect_err(id);
-        assert!(matches!(error, Error::IdCharacter { character, .. } if character == forbidden), "{error:?}");
+        assert!(
+            matches!(error, Error::IdCharacter { character, .. } if character == forbidden),
+            "{error:?}"
+        );
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
     for id in ["a\0b", "a\nb", "\u{7f}", "a\u{85}", "a\u{9b}b"] {
         for kind in KINDS {
             let error = ProfileId::parse(kind, id).expect_err(id);
-            assert!(matches!(error, Error::IdCharacter { character, .. } if character.is_control()), "{error:?}");
+            assert!(
+                matches!(error, Error::IdCharacter { character, .. } if character.is_control()),
+                "{error:?}"
+            );
             let detail = error.detail().expect("a detail");
             assert!(!detail.contains(char::is_control), "{detail:?}");
         }
     }
     for id in ["a.b.c", "..", "1.28_20."] {
-        assert!(matches!(ProfileId::parse(IdKind::MboxPc, id), Err(Error::IdDots { .. })));
+        assert!(matches!(
+            ProfileId::parse(IdKind::MboxPc, id),
+            Err(Error::IdDots { .. })
+        ));
     }
 }
 
@@ -100,7 +174,10 @@ fn ids_of_one_character_too_many_are_refused() {
         for letter in ["x", "é"] {
             assert!(ProfileId::parse(kind, &letter.repeat(most)).is_ok());
             let error = ProfileId::parse(kind, &letter.repeat(most + 1)).expect_err("too long");
-            assert!(matches!(error, Error::IdTooLong { chars, .. } if chars == most + 1), "{error:?}");
+            assert!(
+                matches!(error, Error::IdTooLong { chars, .. } if chars == most + 1),
+                "{error:?}"
+            );
             assert_eq!(error.kind(), ErrorKind::LimitExceeded);
         }
     }
@@ -117,7 +194,9 @@ fn a_key_checks_its_id_by_its_own_kind() {
 
 proptest! {
     #[test]
-    fn whatever_is_accepted_is_a_label(text in prop_oneof![any::<String>(), "[a-z0-9-]{0,70}", "(xn--)?[A-Za-z0-9.-]{0,5}"]) {
+    fn whatever_is_accepted_is_a_label(
+        text in prop_oneof![any::<String>(), "[a-z0-9-]{0,70}", "(xn--)?[A-Za-z0-9.-]{0,5}"],
+    ) {
         let rfc_1035 = !text.is_empty()
             && text.len() <= 63
             && text.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-'))

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod attrs;
+mod drain;
 mod endpoint;
 mod error;
 mod ids;
+mod outbox;
 mod request;
 mod verdict;

@@ -58,8 +58,16 @@ fn same_pairs(request: &Request, expected: &str) {
 fn vectors() {
     let doc = attrs(r#"{"attr":0,"attr2":1}"#);
     for (kind, id, query) in [
-        (IdKind::MboxPc, "1368007744041-575948.01_00", "mboxPC=1368007744041-575948.01_00&profile.attr=0&profile.attr2=1"),
-        (IdKind::Mbox3rdPartyId, "123456", "mbox3rdPartyId=123456&profile.attr=0&profile.attr2=1"),
+        (
+            IdKind::MboxPc,
+            "1368007744041-575948.01_00",
+            "mboxPC=1368007744041-575948.01_00&profile.attr=0&profile.attr2=1",
+        ),
+        (
+            IdKind::Mbox3rdPartyId,
+            "123456",
+            "mbox3rdPartyId=123456&profile.attr=0&profile.attr2=1",
+        ),
     ] {
         for policy in POLICIES {
             let requests = made(&key("acme", kind, id), &doc, policy);
@@ -69,34 +77,57 @@ fn vectors() {
     }
 
     let segment = attrs(r#"{"city":"New York City","name":"Rajul","age":"21","param1":"value1","param2":"value2"}"#);
-    let requests = made(&key("segmentexchangepartn", IdKind::Mbox3rdPartyId, "123-test"), &segment, MethodPolicy::Auto);
-    let url = "https://segmentexchangepartn.tt.omtrdc.net/m2/segmentexchangepartn/profile/update?mbox3rdPartyId=123-test\
-               &profile.city=New%20York%20City&profile.name=Rajul&profile.age=21&profile.param1=value1&profile.param2=value2";
+    let requests = made(
+        &key("segmentexchangepartn", IdKind::Mbox3rdPartyId, "123-test"),
+        &segment,
+        MethodPolicy::Auto,
+    );
+    let url = "https://segmentexchangepartn.tt.omtrdc.net/m2/segmentexchangepartn/profile/update\
+               ?mbox3rdPartyId=123-test\
+               &profile.city=New%20York%20City&profile.name=Rajul&profile.age=21\
+               &profile.param1=value1&profile.param2=value2";
     let (base, query) = url.split_once('?').expect("a query");
     assert_eq!(requests.len(), 1);
     assert_eq!(requests[0].url.split_once('?').expect("a query").0, base);
-    assert!(requests[0].url.contains("&profile.city=New%20York%20City&"), "{}", requests[0].url);
+    assert!(
+        requests[0].url.contains("&profile.city=New%20York%20City&"),
+        "{}",
+        requests[0].url
+    );
     assert_eq!(requests[0].url.len(), url.len());
     same_pairs(&requests[0], query);
 
-    let indexed = FlattenOptions { arrays: Arrays::Indexed, null_value: None };
+    let indexed = FlattenOptions {
+        arrays: Arrays::Indexed,
+        null_value: None,
+    };
     let tags = FlatAttrs::from_json(r#"{"tags":["a","b"],"n":0,"f":false,"e":"","x":1.5}"#, &indexed).expect("attrs");
     let expected = "profile.tags.0=a&profile.tags.1=b&profile.n=0&profile.f=false&profile.e=&profile.x=1.5";
-    same_pairs(&made(&acme(), &tags, MethodPolicy::Auto)[0], &format!("mbox3rdPartyId=1&{expected}"));
+    same_pairs(
+        &made(&acme(), &tags, MethodPolicy::Auto)[0],
+        &format!("mbox3rdPartyId=1&{expected}"),
+    );
 
     let names = attrs(r#"{"profile.key1":"test1.!","key2":"test2~","profileLevel":1,"Attr":1,"attr":2}"#);
-    let expected = "mbox3rdPartyId=1&profile.key1=test1.!&profile.key2=test2~&profile.profileLevel=1&profile.Attr=1&profile.attr=2";
+    let expected = "mbox3rdPartyId=1&profile.key1=test1.!&profile.key2=test2~\
+                    &profile.profileLevel=1&profile.Attr=1&profile.attr=2";
     same_pairs(&made(&acme(), &names, MethodPolicy::Auto)[0], expected);
 }
 
 #[test]
 fn the_last_get() {
     let empty = made(&acme(), &one("a", ""), MethodPolicy::Auto);
-    assert_eq!(empty[0].url, "https://acme.tt.omtrdc.net/m2/acme/profile/update?mbox3rdPartyId=1&profile.a=");
+    assert_eq!(
+        empty[0].url,
+        "https://acme.tt.omtrdc.net/m2/acme/profile/update?mbox3rdPartyId=1&profile.a="
+    );
     assert_eq!(empty[0].bytes(), 77);
 
     let last = made(&acme(), &one("a", &"a".repeat(7_923)), MethodPolicy::Auto);
-    assert_eq!((last.len(), last[0].method, last[0].url.len(), last[0].bytes()), (1, Method::Get, 8_000, 8_000));
+    assert_eq!(
+        (last.len(), last[0].method, last[0].url.len(), last[0].bytes()),
+        (1, Method::Get, 8_000, 8_000)
+    );
     let next = made(&acme(), &one("a", &"a".repeat(7_924)), MethodPolicy::Auto);
     assert_eq!((next.len(), next[0].method), (1, Method::Post));
     assert_eq!(next[0].url, "https://acme.tt.omtrdc.net/m2/acme/profile/update");
@@ -108,8 +139,14 @@ fn size_counts_after_encoding() {
     // 9 bytes for a CJK character, 12 for an emoji.
     for (text, bytes) in [("日", 9), ("😀", 12), ("é", 6), ("&", 3), (" ", 3), ("~", 1)] {
         let fits = 7_923 / bytes;
-        assert_eq!(made(&acme(), &one("a", &text.repeat(fits)), MethodPolicy::Auto)[0].method, Method::Get);
-        assert_eq!(made(&acme(), &one("a", &text.repeat(fits + 1)), MethodPolicy::Auto)[0].method, Method::Post);
+        assert_eq!(
+            made(&acme(), &one("a", &text.repeat(fits)), MethodPolicy::Auto)[0].method,
+            Method::Get
+        );
+        assert_eq!(
+            made(&acme(), &one("a", &text.repeat(fits + 1)), MethodPolicy::Auto)[0].method,
+            Method::Post
+        );
     }
 }
 
@@ -121,16 +158,29 @@ fn every_reserved_character_is_encoded() {
     for policy in POLICIES {
         let requests = made(&key("acme", IdKind::MboxPc, "a+b&c=d"), &one(value, value), policy);
         let text = requests[0].body.as_ref().unwrap_or(&requests[0].url);
-        assert!(text.ends_with(&format!("mboxPC=a%2Bb%26c%3Dd&profile.{encoded}={encoded}")), "{text}");
-        let expected = [("mboxPC".to_owned(), "a+b&c=d".to_owned()), (format!("profile.{value}"), value.to_owned())];
+        assert!(
+            text.ends_with(&format!("mboxPC=a%2Bb%26c%3Dd&profile.{encoded}={encoded}")),
+            "{text}"
+        );
+        let expected = [
+            ("mboxPC".to_owned(), "a+b&c=d".to_owned()),
+            (format!("profile.{value}"), value.to_owned()),
+        ];
         assert_eq!(decoded(&requests[0]), expected);
     }
 }
 
 #[test]
 fn an_attribute_cannot_pose_as_the_id() {
-    let requests = made(&acme(), &attrs(r#"{"mbox3rdPartyId":"2","x&mboxPC":"3"}"#), MethodPolicy::Auto);
-    same_pairs(&requests[0], "mbox3rdPartyId=1&profile.mbox3rdPartyId=2&profile.x%26mboxPC=3");
+    let requests = made(
+        &acme(),
+        &attrs(r#"{"mbox3rdPartyId":"2","x&mboxPC":"3"}"#),
+        MethodPolicy::Auto,
+    );
+    same_pairs(
+        &requests[0],
+        "mbox3rdPartyId=1&profile.mbox3rdPartyId=2&profile.x%26mboxPC=3",
+    );
 }
 
 #[test]
@@ -145,7 +195,10 @@ fn a_forced_method_is_used_whatever_the_size() {
     let large = FlatAttrs::from_pairs(pairs, &FlattenOptions::default()).expect("attrs");
     let gets = made(&acme(), &large, MethodPolicy::Get);
     assert_eq!(gets.len(), 3);
-    assert!(gets.iter().all(|get| get.method.as_str() == "GET" && get.body.is_none() && get.url.len() <= GET_URL_BYTES));
+    assert!(
+        gets.iter()
+            .all(|get| get.method.as_str() == "GET" && get.body.is_none() && get.url.len() <= GET_URL_BYTES)
+    );
 }
 
 #[test]
@@ -188,8 +241,11 @@ fn what_cannot_fit_is_refused_with_its_size() {
         too_large.merge(attrs(r#"{"a":1,"z":1}"#));
         let error = build(&endpoint, &acme(), &too_large, policy).expect_err("too large");
         assert_eq!(check_fits(&endpoint, &acme(), &too_large, policy), Err(error.clone()));
-        assert!(matches!(error, Error::AttrTooLarge { bytes, room: left, method: m, .. }
-            if bytes == room + 1 && left == room && m == method), "{error:?}");
+        assert!(
+            matches!(error, Error::AttrTooLarge { bytes, room: left, method: m, .. }
+            if bytes == room + 1 && left == room && m == method),
+            "{error:?}"
+        );
         assert_eq!(error.kind(), ErrorKind::LimitExceeded);
         let detail = error.detail().expect("a detail");
         for part in ["\"big\"", &(room + 1).to_string(), &limit.to_string(), method.as_str()] {
@@ -203,7 +259,11 @@ fn what_cannot_fit_is_refused_with_its_size() {
 fn the_longest_id_leaves_room() {
     let longest = "😀".repeat(256);
     for policy in POLICIES {
-        let requests = made(&key(&"c".repeat(63), IdKind::Mbox3rdPartyId, &longest), &one("a", &"x".repeat(3_000)), policy);
+        let requests = made(
+            &key(&"c".repeat(63), IdKind::Mbox3rdPartyId, &longest),
+            &one("a", &"x".repeat(3_000)),
+            policy,
+        );
         assert_eq!(requests.len(), 1);
     }
 }
@@ -258,12 +318,17 @@ fn keys() -> impl Strategy<Value = ProfileKey> {
     })
 }
 
+fn policies() -> impl Strategy<Value = MethodPolicy> {
+    prop::sample::select(&POLICIES[..])
+}
+
 /// Few and many attributes, small and large, up to and beyond what one request holds.
 fn updates() -> impl Strategy<Value = FlatAttrs> {
     let name = prop_oneof![3 => "[a-z.]{1,12}", 1 => any::<String>()];
     let text = prop_oneof![
         8 => any::<String>(),
-        4 => (prop::sample::select(vec!["a", "é", "日", "&", "😀 "]), 0_usize..9_000).prop_map(|(text, times)| text.repeat(times)),
+        4 => (prop::sample::select(vec!["a", "é", "日", "&", "😀 "]), 0_usize..9_000)
+            .prop_map(|(text, times)| text.repeat(times)),
         1 => (59_900_usize..60_050).prop_map(|times| "x".repeat(times)),
         1 => (7_000_usize..8_050).prop_map(|times| "x".repeat(times)),
     ];
@@ -280,7 +345,7 @@ fn updates() -> impl Strategy<Value = FlatAttrs> {
 proptest! {
 
     #[test]
-    fn requests_fit_lose_nothing_and_decode_to_what_was_given(key in keys(), attrs in updates(), policy in prop::sample::select(&POLICIES[..])) {
+    fn requests_fit_lose_nothing_and_decode_to_what_was_given(key in keys(), attrs in updates(), policy in policies()) {
         let endpoint = Endpoint::default();
         let requests = match build(&endpoint, &key, &attrs, policy) {
             Ok(requests) => requests,
@@ -318,7 +383,8 @@ proptest! {
             prop_assert!(!decoded.is_empty(), "a request for nothing");
             pairs.append(&mut decoded);
         }
-        let expected: Vec<_> = attrs.iter().map(|(name, value)| (format!("profile.{name}"), value.to_owned())).collect();
+        let sent = attrs.iter().map(|(name, value)| (format!("profile.{name}"), value.to_owned()));
+        let expected: Vec<_> = sent.collect();
         prop_assert_eq!(pairs, expected);
         // No request is begun before the last is full.
         for two in requests.windows(2) {
@@ -341,13 +407,13 @@ proptest! {
     }
 
     #[test]
-    fn check_fits_agrees_with_build(key in keys(), attrs in updates(), policy in prop::sample::select(&POLICIES[..])) {
+    fn check_fits_agrees_with_build(key in keys(), attrs in updates(), policy in policies()) {
         let endpoint = Endpoint::default();
         prop_assert_eq!(check_fits(&endpoint, &key, &attrs, policy), build(&endpoint, &key, &attrs, policy).map(drop));
     }
 
     #[test]
-    fn merging_what_fits_fits(key in keys(), one in updates(), other in updates(), policy in prop::sample::select(&POLICIES[..])) {
+    fn merging_what_fits_fits(key in keys(), one in updates(), other in updates(), policy in policies()) {
         let endpoint = Endpoint::default();
         let fits = |attrs: &FlatAttrs| check_fits(&endpoint, &key, attrs, policy).is_ok();
         if fits(&one) && fits(&other) {

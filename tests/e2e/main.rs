@@ -1,1 +1,11 @@
-//! tests of e2e
+//! End to end: a real cluster, the real worker, and a stand-in for Target.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+
+mod answers;
+mod bank;
+mod copies;
+mod crash;
+mod delivery;
+mod never_in_the_way;
+mod quiet;
+mod site;

@@ -11,7 +11,9 @@ use target_profile_core::request::{MethodPolicy, build, check_fits};
 
 /// The first byte chooses the options; a digit from 0 to 3, in the seeds.
 fuzz_target!(|input: &[u8]| {
-    let Some((choice, text)) = input.split_first() else { return };
+    let Some((choice, text)) = input.split_first() else {
+        return;
+    };
     let Ok(text) = std::str::from_utf8(text) else { return };
     let options = FlattenOptions {
         arrays: if choice & 1 == 0 { Arrays::Json } else { Arrays::Indexed },
@@ -21,7 +23,10 @@ fuzz_target!(|input: &[u8]| {
     let flat = match FlatAttrs::from_json(text, &options) {
         Ok(flat) => flat,
         Err(error) => {
-            for said in [Some(error.message()), error.detail(), error.hint()].into_iter().flatten() {
+            for said in [Some(error.message()), error.detail(), error.hint()]
+                .into_iter()
+                .flatten()
+            {
                 assert!(said.len() < 8_000 && !said.contains(char::is_control), "{said:?}");
             }
             // What was written as stored attributes may be read as such only.
@@ -70,5 +75,9 @@ fn check(flat: &FlatAttrs) {
     let stored = flat.to_json_text();
     assert_eq!(FlatAttrs::from_stored_json(&stored).as_ref(), Ok(flat));
     let independent: Map<String, Value> = serde_json::from_str(&stored).expect("valid JSON");
-    assert!(flat.iter().eq(independent.iter().map(|(name, value)| (name.as_str(), value.as_str().expect("a string")))));
+    assert!(
+        flat.iter().eq(independent
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str().expect("a string"))))
+    );
 }

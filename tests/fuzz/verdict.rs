@@ -7,8 +7,14 @@ use target_profile_core::verdict::{Outcome, body_for_record, judge};
 
 /// The first two bytes are the status, so that a seed is readable text: `"  "` stands for 200.
 fuzz_target!(|input: &[u8]| {
-    let Some((status, body)) = input.split_first_chunk::<2>() else { return };
-    let status = if status == b"  " { 200 } else { u16::from_be_bytes(*status) };
+    let Some((status, body)) = input.split_first_chunk::<2>() else {
+        return;
+    };
+    let status = if status == b"  " {
+        200
+    } else {
+        u16::from_be_bytes(*status)
+    };
     let is_success = (200..300).contains(&status);
     let verdict = judge(status, body);
 
@@ -22,7 +28,11 @@ fuzz_target!(|input: &[u8]| {
             assert!(is_success && says(b"true"));
             assert!((says(b"<response") && says(b"</response")) || says(b"submitted"));
         }
-        Outcome::Rejected => assert!(if is_success { says(b"false") } else { (300..500).contains(&status) }),
+        Outcome::Rejected => assert!(if is_success {
+            says(b"false")
+        } else {
+            (300..500).contains(&status)
+        }),
         Outcome::Unrecognised => assert!(is_success),
         Outcome::Unauthorized => assert!(matches!(status, 401 | 403)),
         Outcome::Throttled => assert!(matches!(status, 420 | 429 | 503)),

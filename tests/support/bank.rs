@@ -1,4 +1,4 @@
-//! The bank marketing data set as a CRM table: 45,211 customers.
+//! The bank marketing data set (45,211 contacts, as published) as a CRM table.
 
 use std::fs;
 use std::path::PathBuf;

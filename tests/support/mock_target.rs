@@ -31,7 +31,7 @@ mod state;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::panic::Location;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -62,6 +62,8 @@ pub struct MockTarget {
 struct Server {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
+    /// The thread's directory in /proc.
+    proc: PathBuf,
 }
 
 /// The settings a stand-in starts with. All but port, admin pages and observer can be changed later.
@@ -167,7 +169,7 @@ impl MockTarget {
     /// Stops listening and drops every connection, as an outage does; what it knows stays. Returns when it is done.
     pub fn stop(&self) {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(Server { stop, thread }) = server {
+        if let Some(Server { stop, thread, .. }) = server {
             drop(stop);
             // A panic in the server's thread has been reported by the panic itself.
             let _ = thread.join();
@@ -184,6 +186,18 @@ impl MockTarget {
                 Err(error) => panic!("cannot start the stand-in again on port {}: {error}", self.port),
             }
         }
+    }
+
+    /// The processor time that the server's thread has used since it was started: for benchmarks, which share the
+    /// machine with it. Zero after `stop`.
+    pub fn cpu_time(&self) -> Duration {
+        let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(server) = server.as_ref() else {
+            return Duration::ZERO;
+        };
+        let stat = std::fs::read_to_string(server.proc.join("schedstat")).unwrap_or_default();
+        let nanoseconds = stat.split(' ').next().and_then(|first| first.parse().ok());
+        Duration::from_nanos(nanoseconds.unwrap_or(0))
     }
 
     // ---- settings
@@ -456,12 +470,7 @@ impl MockTarget {
             if left.is_zero() {
                 return Err(state.summary());
             }
-            state = self
-                .shared
-                .changed
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            state = self.shared.wait(state, left);
         }
         Ok(())
     }
@@ -522,9 +531,7 @@ impl RuleBuilder<'_> {
 }
 
 /// Starts the server's thread, and returns when it listens.
-#[track_caller]
 fn serve(shared: &Arc<Shared>, port: u16) -> io::Result<(Server, u16)> {
-    let caller = Location::caller();
     let (stop, stopped) = oneshot::channel::<()>();
     let (report, listening) = mpsc::channel();
     let shared = Arc::clone(shared);
@@ -534,26 +541,26 @@ fn serve(shared: &Arc<Shared>, port: u16) -> io::Result<(Server, u16)> {
             Err(error) => return drop(report.send(Err(error))),
         };
         runtime.block_on(async move {
-            let listener = listen(port);
-            let address = listener
-                .as_ref()
-                .map_err(|error| io::Error::new(error.kind(), error.to_string()));
-            let _ = report.send(address.and_then(TcpListener::local_addr));
-            if let Ok(listener) = listener {
-                tokio::select! {
-                    _ = stopped => {}
-                    () = accept(listener, shared) => {}
+            let bound = listen(port).and_then(|listener| Ok((listener.local_addr()?.port(), listener)));
+            let listener = match bound {
+                Ok((port, listener)) => {
+                    let proc = Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap_or_default());
+                    let _ = report.send(Ok((port, proc)));
+                    listener
                 }
+                Err(error) => return drop(report.send(Err(error))),
+            };
+            tokio::select! {
+                _ = stopped => {}
+                () = accept(listener, shared) => {}
             }
         });
         // Dropping the runtime drops every connection, hung or not.
     };
-    let thread = thread::Builder::new().name(format!("mock target of {}:{}", caller.file(), caller.line()));
-    let thread = thread.spawn(body)?;
-    let address = listening
-        .recv()
-        .map_err(|_| io::Error::other("the server's thread ended"))??;
-    Ok((Server { stop, thread }, address.port()))
+    let thread = thread::Builder::new().name("mock target".to_owned()).spawn(body)?;
+    let ended = |_| io::Error::other("the server's thread ended");
+    let (port, proc) = listening.recv().map_err(ended)??;
+    Ok((Server { stop, thread, proc }, port))
 }
 
 fn listen(port: u16) -> io::Result<TcpListener> {

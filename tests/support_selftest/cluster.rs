@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use support::cluster::process;
 use support::{Cluster, Mode, sqlstate};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -37,7 +36,8 @@ fn life_cycle() {
 fn every_process_goes_when_the_postmaster_is_killed() {
     let cluster = small("crash");
     let db = cluster.db();
-    db.batch("create table t (a int); insert into t values (1); begin; insert into t values (2)");
+    db.batch("create table t (a int); insert into t values (1)");
+    db.batch("begin; insert into t values (2)");
     let (postmaster, processes) = (cluster.postmaster(), cluster.processes());
     assert!(
         processes.len() > 4
@@ -83,10 +83,13 @@ fn stopped_backend_is_continued_and_does_not_hold_up_the_drop() {
 }
 
 #[test]
-#[should_panic(expected = "is no process of cluster")]
 fn only_own_processes_are_touched() {
     let cluster = small("others");
-    cluster.kill9(i32::try_from(std::process::id()).unwrap());
+    let me = i32::try_from(std::process::id()).unwrap();
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cluster.kill9(me)));
+    let message = failed.unwrap_err();
+    let message = message.downcast_ref::<String>().unwrap();
+    assert!(message.contains("is no process of cluster"), "{message}");
 }
 
 #[test]
@@ -154,7 +157,7 @@ fn sessions() {
         "22P02"
     );
     assert_eq!(db.execute("delete from t where a = $1", &[&1]), 1);
-    assert_eq!(cluster.backend_pid("walwriter").is_some(), true);
+    assert!(cluster.backend_pid("walwriter").is_some());
     assert_eq!(
         cluster.wait_backend("checkpoint%", DEADLINE),
         cluster.backend_pid("checkpointer").unwrap()
@@ -250,10 +253,5 @@ fn clusters_do_not_share_anything() {
     assert!(
         !postmasters.iter().chain(&children).any(|process| process.is_alive()),
         "a drop leaves no process"
-    );
-    assert!(
-        postmasters
-            .iter()
-            .all(|postmaster| process(postmaster.pid) != Some(*postmaster))
     );
 }

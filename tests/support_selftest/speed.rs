@@ -25,7 +25,10 @@ fn speed() {
             clients.into_iter().for_each(|client| client.join().unwrap());
             let rate = (CONNECTIONS * REQUESTS) as f64 / start.elapsed().as_secs_f64();
             mock.wait_answered((CONNECTIONS * REQUESTS) as u64, Duration::from_secs(10));
-            println!("{recording:?}, {CONNECTIONS} connections, {depth} deep: {rate:.0} requests/s");
+            let cpu = mock.cpu_time().as_secs_f64() * 1e6 / (CONNECTIONS * REQUESTS) as f64;
+            println!(
+                "{recording:?}, {CONNECTIONS} connections, {depth} deep: {rate:.0} requests/s, {cpu:.1} µs of CPU each"
+            );
         }
     }
 }

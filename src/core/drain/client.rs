@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::breaker::{Admission, Breaker};
 use super::lane_priorities_gap;
+use crate::breaker::{Admission, Breaker};
 use crate::id::ProfileKey;
 use crate::lane::Lane;
 use crate::settings::ClientSettings;
@@ -70,7 +70,11 @@ impl Client {
         if self.paused {
             return None;
         }
-        let work_at = if self.may_have_more() { Some(now) } else { self.parked.first_due() }?;
+        let work_at = if self.may_have_more() {
+            Some(now)
+        } else {
+            self.parked.first_due()
+        }?;
         match self.breaker.admits(now) {
             Admission::All if self.in_flight >= self.settings.max_in_flight => None,
             Admission::All | Admission::Probe => Some(work_at.max(now)),

@@ -95,10 +95,14 @@ pub fn fate(entry: &Carried, ending: &Ending, settings: &ClientSettings) -> Fate
         }
         _ => {}
     }
-    let wait = ending.asked.unwrap_or_else(|| retry::backoff(entry.attempts.saturating_add(1), ending.jitter));
+    let wait = ending
+        .asked
+        .unwrap_or_else(|| retry::backoff(entry.attempts.saturating_add(1), ending.jitter));
     let at = ending.at.plus(wait);
     // A little later than the probe, so that the probe takes another entry: one that is itself at fault must not keep
     // the breaker open.
-    let at = ending.not_before.map_or(at, |probe| at.max(probe.plus(Duration::from_millis(100))));
+    let at = ending
+        .not_before
+        .map_or(at, |probe| at.max(probe.plus(Duration::from_millis(100))));
     Fate::Retry { attempts, at }
 }

@@ -187,7 +187,11 @@ impl Drain {
     /// a forgotten request is not taken for another's.
     pub fn reset(&mut self) {
         let fresh = Self::new(self.limits.clone());
-        *self = Self { enabled: self.enabled, next_ticket: self.next_ticket, ..fresh };
+        *self = Self {
+            enabled: self.enabled,
+            next_ticket: self.next_ticket,
+            ..fresh
+        };
     }
 
     /// New limits; what is in flight above them stays in flight.
@@ -209,7 +213,8 @@ impl Drain {
             match self.clients.get_mut(&settings.code) {
                 None => {
                     self.look_for_lanes = true;
-                    self.clients.insert(settings.code.clone(), Client::new(settings, paused));
+                    self.clients
+                        .insert(settings.code.clone(), Client::new(settings, paused));
                 }
                 Some(client) => {
                     let renewed = client.settings.endpoint.template() != settings.endpoint.template()
@@ -266,7 +271,10 @@ impl Drain {
             .iter()
             .filter(|(_, client)| !client.paused)
             .flat_map(|(code, client)| {
-                client.unknown_priorities().into_iter().map(|(above, below)| (code.clone(), above, below))
+                client
+                    .unknown_priorities()
+                    .into_iter()
+                    .map(|(above, below)| (code.clone(), above, below))
             })
             .collect()
     }
@@ -297,11 +305,25 @@ impl Drain {
             for (priority, lane) in &client.lanes {
                 if let Some((above, up_to)) = lane.revisit {
                     let (client, priority) = (code.clone(), priority.0);
-                    reads.push(LaneRead { client, priority, above, up_to, limit: REVISIT_LIMIT, revisit: true });
+                    reads.push(LaneRead {
+                        client,
+                        priority,
+                        above,
+                        up_to,
+                        limit: REVISIT_LIMIT,
+                        revisit: true,
+                    });
                 }
                 if !lane.exhausted {
                     let (client, priority, above) = (code.clone(), priority.0, lane.cursor);
-                    reads.push(LaneRead { client, priority, above, up_to: i64::MAX, limit, revisit: false });
+                    reads.push(LaneRead {
+                        client,
+                        priority,
+                        above,
+                        up_to: i64::MAX,
+                        limit,
+                        revisit: false,
+                    });
                 }
             }
         }
@@ -312,7 +334,10 @@ impl Drain {
     /// reads and ids). All entries of the profiles must then be read and handed to [`Drain::claim`]; entries
     /// that can never be sent go into `batch`.
     pub fn select(&mut self, reads: &[LaneRead], heads: &[Head], now: Timestamp, batch: &mut Batch) -> Vec<ProfileKey> {
-        let mut selection = Selection { free: self.free(), profiles: Vec::new() };
+        let mut selection = Selection {
+            free: self.free(),
+            profiles: Vec::new(),
+        };
         let mut rows_of: HashMap<usize, &[Head]> = HashMap::new();
         for rows in heads.chunk_by(|a, b| a.read == b.read) {
             if let Some(first) = rows.first() {
@@ -336,7 +361,9 @@ impl Drain {
     }
 
     fn select_due(&mut self, code: &ClientCode, now: Timestamp, selection: &mut Selection) {
-        let Some(client) = self.clients.get_mut(code) else { return };
+        let Some(client) = self.clients.get_mut(code) else {
+            return;
+        };
         while selection.free > 0 && client.room(now) > 0 {
             let Some(key) = client.parked.pop_due(now) else { return };
             selection.add(key, client, &mut self.busy, now);
@@ -351,20 +378,30 @@ impl Drain {
         selection: &mut Selection,
         batch: &mut Batch,
     ) {
-        let Some(client) = self.clients.get_mut(&read.client) else { return };
+        let Some(client) = self.clients.get_mut(&read.client) else {
+            return;
+        };
         let mut passed = None;
         let mut all = true;
         for row in rows {
             let key = match profile_key(&read.client, row) {
                 Ok(key) => key,
                 Err(reason) => {
-                    batch.dead.push(Dead { id: row.id, attempts: 0, reason, outcome: None, response: None });
+                    batch.dead.push(Dead {
+                        id: row.id,
+                        attempts: 0,
+                        reason,
+                        outcome: None,
+                        response: None,
+                    });
                     passed = Some(row.id);
                     continue;
                 }
             };
-            let due =
-                row.next_attempt_at.unwrap_or(row.enqueued_at).max(row.enqueued_at.plus(client.settings.delay));
+            let due = row
+                .next_attempt_at
+                .unwrap_or(row.enqueued_at)
+                .max(row.enqueued_at.plus(client.settings.delay));
             if let Some(ticket) = self.busy.get(&key) {
                 if let Some(delivery) = ticket.and_then(|t| self.deliveries.get_mut(&t))
                     && delivery.ids.binary_search(&row.id).is_err()
@@ -388,7 +425,9 @@ impl Drain {
             passed = Some(row.id);
         }
         let read_all = all && (rows.len() as u64) < u64::from(read.limit);
-        let Some(lane) = client.lanes.get_mut(&Reverse(read.priority)) else { return };
+        let Some(lane) = client.lanes.get_mut(&Reverse(read.priority)) else {
+            return;
+        };
         if read.revisit {
             lane.revisit = match (read_all, passed) {
                 (true, _) => None,
@@ -409,7 +448,11 @@ impl Drain {
                 list.push(entry);
             }
         }
-        profiles.into_iter().zip(of).filter_map(|(key, entries)| self.merge(key, entries, batch)).collect()
+        profiles
+            .into_iter()
+            .zip(of)
+            .filter_map(|(key, entries)| self.merge(key, entries, batch))
+            .collect()
     }
 
     fn merge(&mut self, key: ProfileKey, entries: Vec<Entry>, batch: &mut Batch) -> Option<Dispatch> {
@@ -420,8 +463,17 @@ impl Drain {
             match FlatAttrs::from_stored_json(&entry.attrs) {
                 Ok(attrs) => {
                     merged.merge(attrs);
-                    let Entry { id, attempts, enqueued_at, .. } = entry;
-                    carried.push(Carried { id, attempts, enqueued_at });
+                    let Entry {
+                        id,
+                        attempts,
+                        enqueued_at,
+                        ..
+                    } = entry;
+                    carried.push(Carried {
+                        id,
+                        attempts,
+                        enqueued_at,
+                    });
                 }
                 Err(error) => batch.dead.push(Dead {
                     id: entry.id,
@@ -463,7 +515,18 @@ impl Drain {
         let ids = carried.iter().map(|entry| entry.id).collect();
         let probe = client.breaker.opening().is_some();
         self.busy.insert(key.clone(), Some(ticket));
-        self.deliveries.insert(ticket, Delivery { key, carried, ids, requests, part: 0, probe, more });
+        self.deliveries.insert(
+            ticket,
+            Delivery {
+                key,
+                carried,
+                ids,
+                requests,
+                part: 0,
+                probe,
+                more,
+            },
+        );
         Some(dispatch)
     }
 
@@ -478,8 +541,12 @@ impl Drain {
 
     /// Gives back profiles that were selected but whose entries could not be read: their claim failed.
     pub fn unselect(&mut self, now: Timestamp) {
-        let selected: Vec<ProfileKey> =
-            self.busy.iter().filter(|(_, ticket)| ticket.is_none()).map(|(key, _)| key.clone()).collect();
+        let selected: Vec<ProfileKey> = self
+            .busy
+            .iter()
+            .filter(|(_, ticket)| ticket.is_none())
+            .map(|(key, _)| key.clone())
+            .collect();
         for key in selected {
             self.release(&key);
             if let Some(client) = self.clients.get_mut(&key.client) {
@@ -495,8 +562,15 @@ impl Drain {
         let request = delivery.requests.get(delivery.part)?;
         let (status, asked, body) = match &report.result {
             Ok(answer) => {
-                let asked = answer.retry_after.as_deref().and_then(|header| retry::retry_after(header, now));
-                (Some(answer.status), asked, Some(verdict::body_for_record(&answer.body, self.limits.body_bytes)))
+                let asked = answer
+                    .retry_after
+                    .as_deref()
+                    .and_then(|header| retry::retry_after(header, now));
+                (
+                    Some(answer.status),
+                    asked,
+                    Some(verdict::body_for_record(&answer.body, self.limits.body_bytes)),
+                )
             }
             Err(_) => (None, None, None),
         };
@@ -516,7 +590,13 @@ impl Drain {
             parts: u16::try_from(delivery.requests.len()).unwrap_or(u16::MAX),
             method: request.method,
             request_bytes: request.bytes(),
-            attempt: delivery.carried.iter().map(|entry| entry.attempts).max().unwrap_or(0).saturating_add(1),
+            attempt: delivery
+                .carried
+                .iter()
+                .map(|entry| entry.attempts)
+                .max()
+                .unwrap_or(0)
+                .saturating_add(1),
             sent_at: report.sent_at,
             duration: report.duration,
             http_status: status,
@@ -533,15 +613,25 @@ impl Drain {
                 && self.enabled
             {
                 delivery.part += 1;
-                return Some(dispatch(report.ticket, delivery.requests[delivery.part].clone(), &client.settings));
+                return Some(dispatch(
+                    report.ticket,
+                    delivery.requests[delivery.part].clone(),
+                    &client.settings,
+                ));
             }
             // The rest must wait: all of it is sent again then, which does no harm.
-            batch.ended.push(Ended { ticket: report.ticket, again_at: Some(now) });
+            batch.ended.push(Ended {
+                ticket: report.ticket,
+                again_at: Some(now),
+            });
             return None;
         }
         let Some(client) = client else {
             settle_orphan(delivery, outcome, batch);
-            batch.ended.push(Ended { ticket: report.ticket, again_at: None });
+            batch.ended.push(Ended {
+                ticket: report.ticket,
+                again_at: None,
+            });
             return None;
         };
         let opening_before = client.breaker.opening().cloned();
@@ -565,10 +655,18 @@ impl Drain {
                 Fate::Accepted => batch.accepted.push(entry.id),
                 Fate::Held => again_at = Some(now),
                 Fate::Retry { attempts, at } => {
-                    batch.retries.push(Retry { id: entry.id, attempts, next_attempt_at: at, outcome });
+                    batch.retries.push(Retry {
+                        id: entry.id,
+                        attempts,
+                        next_attempt_at: at,
+                        outcome,
+                    });
                     again_at = Some(again_at.map_or(at, |other: Timestamp| other.max(at)));
                 }
-                Fate::Dead { attempts, why: given_up } => batch.dead.push(Dead {
+                Fate::Dead {
+                    attempts,
+                    why: given_up,
+                } => batch.dead.push(Dead {
                     id: entry.id,
                     attempts,
                     reason: given_up.reason(&why, attempts, &client.settings),
@@ -577,7 +675,10 @@ impl Drain {
                 }),
             }
         }
-        batch.ended.push(Ended { ticket: report.ticket, again_at });
+        batch.ended.push(Ended {
+            ticket: report.ticket,
+            again_at,
+        });
         None
     }
 
@@ -594,7 +695,9 @@ impl Drain {
     /// The batch has been committed: its profiles may have their next turn.
     pub fn settled(&mut self, batch: Batch) {
         for Ended { ticket, again_at } in batch.ended {
-            let Some(delivery) = self.deliveries.remove(&ticket) else { continue };
+            let Some(delivery) = self.deliveries.remove(&ticket) else {
+                continue;
+            };
             self.busy.remove(&delivery.key);
             if let Some(client) = self.clients.get_mut(&delivery.key.client) {
                 client.in_flight = client.in_flight.saturating_sub(1);
@@ -615,7 +718,11 @@ impl Drain {
             return None;
         }
         let look = (self.look_for_lanes && self.clients.values().any(|client| !client.paused)).then_some(now);
-        self.clients.values().filter_map(|client| client.next_wake(now)).chain(look).min()
+        self.clients
+            .values()
+            .filter_map(|client| client.next_wake(now))
+            .chain(look)
+            .min()
     }
 
     /// How many profiles have a delivery under way.
@@ -625,7 +732,9 @@ impl Drain {
 
     /// The profiles with a delivery under way, each with the highest outbox id that it carries.
     pub fn under_way(&self) -> impl Iterator<Item = (&ProfileKey, i64)> {
-        self.deliveries.values().filter_map(|delivery| Some((&delivery.key, *delivery.ids.last()?)))
+        self.deliveries
+            .values()
+            .filter_map(|delivery| Some((&delivery.key, *delivery.ids.last()?)))
     }
 
     /// Why the breaker of a client is open, if it is.
@@ -634,12 +743,20 @@ impl Drain {
     }
 
     fn free(&self) -> usize {
-        if self.enabled { self.limits.max_in_flight.saturating_sub(self.busy.len()) } else { 0 }
+        if self.enabled {
+            self.limits.max_in_flight.saturating_sub(self.busy.len())
+        } else {
+            0
+        }
     }
 
     /// The clients, another one first each time.
     fn in_turn(&self) -> impl Iterator<Item = (&ClientCode, &Client)> {
-        let first = if self.clients.is_empty() { 0 } else { self.turn % self.clients.len() };
+        let first = if self.clients.is_empty() {
+            0
+        } else {
+            self.turn % self.clients.len()
+        };
         self.clients.iter().skip(first).chain(self.clients.iter().take(first))
     }
 }
@@ -670,11 +787,20 @@ impl Selection {
 fn profile_key(client: &ClientCode, row: &Head) -> Result<ProfileKey, String> {
     let kind = IdKind::parse(&row.id_kind).map_err(|error| format!("invalid entry: {error}"))?;
     let id = ProfileId::parse(kind, &row.profile_id).map_err(|error| format!("invalid entry: {error}"))?;
-    Ok(ProfileKey { client: client.clone(), kind, id })
+    Ok(ProfileKey {
+        client: client.clone(),
+        kind,
+        id,
+    })
 }
 
 fn dispatch(ticket: u64, request: Request, settings: &ClientSettings) -> Dispatch {
-    Dispatch { ticket, request, auth_token: settings.auth_token.clone(), timeout: settings.timeout }
+    Dispatch {
+        ticket,
+        request,
+        auth_token: settings.auth_token.clone(),
+        timeout: settings.timeout,
+    }
 }
 
 /// The client is gone: an accepted entry goes, any other waits for the client to be registered again or for the

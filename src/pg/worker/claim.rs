@@ -15,24 +15,36 @@ use super::from_postgres;
 use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
 use crate::pg::errors::Fault;
 
-/// One claim: the requests to be sent now.
+/// One claim: the requests to be sent now. `None`: the clients have changed, and must be read before anything is sent.
+///
+/// `clients_are_current` is asked when the snapshot has been taken. Whoever enqueues after a pause (or any other change of
+/// a client) has returned does so after the change was announced, so an entry that the snapshot shows is never sent by
+/// settings that were replaced before it was written.
 pub fn claim(
     client: &mut SpiClient<'_>,
     drain: &mut Drain,
+    clients_are_current: impl FnOnce() -> bool,
     now: Timestamp,
     batch: &mut Batch,
-) -> Result<Vec<Dispatch>, Fault> {
+) -> Result<Option<Vec<Dispatch>>, Fault> {
+    if !clients_are_current() {
+        return Ok(None);
+    }
     let (snapshot, last_id) = read_snapshot(client)?;
     drain.observe(&snapshot, last_id);
     find_lanes(client, drain)?;
     let reads = drain.reads(now);
-    let heads = if reads.is_empty() { Vec::new() } else { read_lanes(client, &reads)? };
+    let heads = if reads.is_empty() {
+        Vec::new()
+    } else {
+        read_lanes(client, &reads)?
+    };
     let profiles = drain.select(&reads, &heads, now, batch);
     if profiles.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let entries = read_entries(client, &profiles)?;
-    Ok(drain.claim(profiles, entries, batch))
+    Ok(Some(drain.claim(profiles, entries, batch)))
 }
 
 /// Makes durable what the claim has seen: with `synchronous_commit = off` a commit is visible before it is on disk, and what
@@ -51,7 +63,10 @@ pub fn flush_wal() {
 fn read_snapshot(client: &SpiClient<'_>) -> Result<(Snapshot, i64), Fault> {
     SNAPSHOT.with(|statement| {
         let (snapshot, last_id) = statement.select(client, &[])?.first().get_two::<String, i64>()?;
-        let snapshot = snapshot.as_deref().and_then(Snapshot::parse).ok_or(Fault::Internal("pg_current_snapshot"))?;
+        let snapshot = snapshot
+            .as_deref()
+            .and_then(Snapshot::parse)
+            .ok_or(Fault::Internal("pg_current_snapshot"))?;
         Ok((snapshot, last_id.ok_or(Fault::Internal("outbox_id_seq"))?))
     })
 }
@@ -71,7 +86,9 @@ fn find_lanes(client: &SpiClient<'_>, drain: &mut Drain) -> Result<(), Fault> {
         }
         FIND_LANES.with(|statement| {
             for row in statement.select(client, &[codes.into(), above.into(), below.into()])? {
-                let (Some(code), Some(priority)) = (row.get::<&str>(1)?, row.get::<i16>(2)?) else { continue };
+                let (Some(code), Some(priority)) = (row.get::<&str>(1)?, row.get::<i16>(2)?) else {
+                    continue;
+                };
                 drain.found_lane(&ClientCode::parse(code)?, priority);
             }
             Ok::<_, Fault>(())
@@ -84,10 +101,21 @@ fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, F
     let priorities: Vec<i16> = reads.iter().map(|read| read.priority).collect();
     let above: Vec<i64> = reads.iter().map(|read| read.above).collect();
     let up_to: Vec<i64> = reads.iter().map(|read| read.up_to).collect();
-    let limits: Vec<i32> = reads.iter().map(|read| i32::try_from(read.limit).unwrap_or(i32::MAX)).collect();
+    let limits: Vec<i32> = reads
+        .iter()
+        .map(|read| i32::try_from(read.limit).unwrap_or(i32::MAX))
+        .collect();
     READ_LANES.with(|statement| {
-        let rows = statement
-            .select(client, &[codes.into(), priorities.into(), above.into(), up_to.into(), limits.into()])?;
+        let rows = statement.select(
+            client,
+            &[
+                codes.into(),
+                priorities.into(),
+                above.into(),
+                up_to.into(),
+                limits.into(),
+            ],
+        )?;
         let mut heads = Vec::with_capacity(rows.len());
         for row in rows {
             heads.push(Head {
@@ -126,7 +154,9 @@ fn read_entries(client: &SpiClient<'_>, profiles: &[ProfileKey]) -> Result<Vec<E
 
 /// An ordinality, counted from 0.
 fn place(number: Option<i32>) -> Result<usize, Fault> {
-    number.and_then(|n| usize::try_from(n - 1).ok()).ok_or(Fault::Internal("ordinality"))
+    number
+        .and_then(|n| usize::try_from(n - 1).ok())
+        .ok_or(Fault::Internal("ordinality"))
 }
 
 fn time(time: Option<TimestampWithTimeZone>) -> Option<Timestamp> {

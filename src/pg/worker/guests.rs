@@ -28,7 +28,10 @@ pub fn look_around(client: &mut SpiClient<'_>, with_clients: bool) -> Result<(St
     if !with_clients {
         return Ok((Standing::Adopted, None));
     }
-    let mut clients = Clients { valid: Vec::new(), invalid: Vec::new() };
+    let mut clients = Clients {
+        valid: Vec::new(),
+        invalid: Vec::new(),
+    };
     for (code, settings, paused) in clients::select(client, None)? {
         match settings {
             Ok(settings) => clients.valid.push((settings, paused)),
@@ -56,5 +59,9 @@ pub fn bury_orphans(client: &mut SpiClient<'_>, code: &str) -> Result<(), Fault>
 
 /// The answer of a statement that says true or false.
 pub fn yes(statement: &Statement, client: &SpiClient<'_>) -> Result<bool, Fault> {
-    Ok(statement.select(client, &[])?.first().get_one::<bool>()?.unwrap_or(false))
+    Ok(statement
+        .select(client, &[])?
+        .first()
+        .get_one::<bool>()?
+        .unwrap_or(false))
 }

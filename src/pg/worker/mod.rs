@@ -45,7 +45,9 @@ thread_local! {
 pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
     install_signal_handlers();
     let databases = settings::databases();
-    let Some(database) = databases.get(arg.value()) else { return };
+    let Some(database) = databases.get(arg.value()) else {
+        return;
+    };
     BackgroundWorker::connect_worker_to_spi(Some(database), None);
     let Some(slot) = Slot::take() else {
         ereport!(
@@ -183,7 +185,9 @@ impl Worker {
             self.drain.new_work();
             // The file may hold other certificates under the same name, so the transport is renewed each time.
             let renewed = TRANSPORT.with_borrow(|transport| {
-                transport.as_ref().map_or(Ok(()), |transport| transport.renew(&self.settings.transport))
+                transport
+                    .as_ref()
+                    .map_or(Ok(()), |transport| transport.renew(&self.settings.transport))
             });
             if let Err(error) = renewed {
                 self.settings.transport = before.transport;
@@ -256,7 +260,9 @@ impl Worker {
         }
         if let Some(clients) = clients {
             for (code, fault) in &clients.invalid {
-                self.note_error(&format!("client \"{code}\" is left out, its settings are not valid: {fault}"));
+                self.note_error(&format!(
+                    "client \"{code}\" is left out, its settings are not valid: {fault}"
+                ));
             }
             self.drain.set_clients(clients.valid);
             self.clients_version = Some(version);
@@ -276,14 +282,15 @@ impl Worker {
     fn keep_house(&mut self) -> Result<(), String> {
         let orphaned = transaction("looking for orphans", Access::Read, guests::orphaned_clients)?;
         for code in orphaned {
-            transaction("burying orphans", Access::Write, |client| guests::bury_orphans(client, &code))?;
+            transaction("burying orphans", Access::Write, |client| {
+                guests::bury_orphans(client, &code)
+            })?;
         }
         if now() >= self.next_retention {
-            let before = to_postgres(Timestamp::from_unix_micros(
-                now().unix_micros().saturating_sub(
+            let before =
+                to_postgres(Timestamp::from_unix_micros(now().unix_micros().saturating_sub(
                     i64::try_from(self.settings.retention.as_micros()).unwrap_or(i64::MAX),
-                ),
-            ));
+                )));
             if transaction("looking for old responses", Access::Read, |client| {
                 settle::has_partitions_before(client, before)
             })? {
@@ -298,8 +305,7 @@ impl Worker {
     }
 
     fn take_reports(&mut self) {
-        let reports =
-            TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports));
+        let reports = TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports));
         let mut next = Vec::new();
         for report in reports {
             next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
@@ -329,11 +335,17 @@ impl Worker {
     }
 
     fn ensure_days(&mut self) -> Result<(), String> {
-        let wanted: BTreeSet<i32> =
-            self.batch.responses.iter().map(|response| day_of(response.sent_at)).collect();
+        let wanted: BTreeSet<i32> = self
+            .batch
+            .responses
+            .iter()
+            .map(|response| day_of(response.sent_at))
+            .collect();
         for day in wanted {
             if !self.days.contains(&day) {
-                transaction("adding a day of responses", Access::Write, |client| settle::ensure_day(client, day))?;
+                transaction("adding a day of responses", Access::Write, |client| {
+                    settle::ensure_day(client, day)
+                })?;
                 self.days.insert(day);
             }
         }
@@ -345,12 +357,19 @@ impl Worker {
         if !self.drain.wants_to_claim(now) {
             return Ok(());
         }
+        let (slot, known) = (self.slot, self.clients_version);
         let (drain, batch) = (&mut self.drain, &mut self.batch);
-        let claimed = transaction("claiming", Access::Read, |client| claim::claim(client, drain, now, batch));
+        let claimed = transaction("claiming", Access::Read, |client| {
+            claim::claim(client, drain, || Some(slot.clients_version()) == known, now, batch)
+        });
         if claimed.is_err() {
             self.drain.unselect(now);
         }
-        let dispatches = claimed?;
+        let Some(dispatches) = claimed? else {
+            // The next turn reads them; the drain still wants to claim, so it comes at once.
+            self.clients_version = None;
+            return Ok(());
+        };
         if dispatches.is_empty() {
             return Ok(());
         }
@@ -363,11 +382,10 @@ impl Worker {
 
     fn publish_in_flight(&self) {
         self.slot.report(|report| {
-            report.set_in_flight(
-                self.drain
-                    .under_way()
-                    .map(|(key, up_to)| InFlight { profile: key.fingerprint(), up_to }),
-            );
+            report.set_in_flight(self.drain.under_way().map(|(key, up_to)| InFlight {
+                profile: key.fingerprint(),
+                up_to,
+            }));
         });
     }
 
@@ -397,7 +415,11 @@ impl Worker {
         let until = if failing {
             self.not_before
         } else {
-            let due = if self.standing == Standing::Adopted { self.drain.next_wake(now) } else { None };
+            let due = if self.standing == Standing::Adopted {
+                self.drain.next_wake(now)
+            } else {
+                None
+            };
             due.map_or(self.next_poll, |due| due.min(self.next_poll))
         };
         if !failing && self.standing == Standing::Adopted {
@@ -415,7 +437,11 @@ impl Worker {
         // Rounded up: a wait that ends too early would spin.
         let timeout = i64::try_from(until.since(now).as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
         let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-        let events = if fd.is_some() { events | pg_sys::WL_SOCKET_READABLE } else { events };
+        let events = if fd.is_some() {
+            events | pg_sys::WL_SOCKET_READABLE
+        } else {
+            events
+        };
         // SAFETY: this process' own latch, and a descriptor that lives as long as the transport, which this thread owns.
         unsafe {
             pg_sys::WaitLatchOrSocket(

@@ -24,7 +24,9 @@ pub fn settle(client: &mut SpiClient<'_>, batch: &Batch) -> Result<(), Fault> {
     dead(client, batch, &response_ids)?;
     for (code, reason) in &batch.pauses {
         PAUSE_CLIENT.with(|statement| {
-            statement.update(client, &[code.as_str().into(), reason.as_str().into()]).map(|_| ())
+            statement
+                .update(client, &[code.as_str().into(), reason.as_str().into()])
+                .map(|_| ())
         })?;
     }
     for (code, opening) in &batch.breakers {
@@ -56,16 +58,29 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result
     let text = |of: fn(&ResponseRecord) -> &str| -> Vec<String> {
         responses.iter().map(|response| of(response).to_owned()).collect()
     };
-    let sent_at = responses.iter().map(|response| timestamp(response.sent_at)).collect::<Result<Vec<_>, _>>()?;
-    let durations: Vec<i64> =
-        responses.iter().map(|response| i64::try_from(response.duration.as_micros()).unwrap_or(i64::MAX)).collect();
-    let statuses: Vec<Option<i32>> = responses.iter().map(|response| response.http_status.map(i32::from)).collect();
+    let sent_at = responses
+        .iter()
+        .map(|response| timestamp(response.sent_at))
+        .collect::<Result<Vec<_>, _>>()?;
+    let durations: Vec<i64> = responses
+        .iter()
+        .map(|response| i64::try_from(response.duration.as_micros()).unwrap_or(i64::MAX))
+        .collect();
+    let statuses: Vec<Option<i32>> = responses
+        .iter()
+        .map(|response| response.http_status.map(i32::from))
+        .collect();
     let messages: Vec<Option<String>> = responses.iter().map(|response| response.message.clone()).collect();
     let bodies: Vec<Option<String>> = responses.iter().map(|response| response.body.clone()).collect();
-    let attempts: Vec<i32> =
-        responses.iter().map(|response| i32::try_from(response.attempt).unwrap_or(i32::MAX)).collect();
+    let attempts: Vec<i32> = responses
+        .iter()
+        .map(|response| i32::try_from(response.attempt).unwrap_or(i32::MAX))
+        .collect();
     let parts = |of: fn(&ResponseRecord) -> u16| -> Vec<i16> {
-        responses.iter().map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX)).collect()
+        responses
+            .iter()
+            .map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX))
+            .collect()
     };
     SETTLE_RESPONSES.with(|statement| {
         statement
@@ -82,7 +97,11 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result
                     parts(|response| response.part).into(),
                     parts(|response| response.parts).into(),
                     text(|response| response.method.as_str()).into(),
-                    responses.iter().map(|response| int(response.request_bytes)).collect::<Vec<i32>>().into(),
+                    responses
+                        .iter()
+                        .map(|response| int(response.request_bytes))
+                        .collect::<Vec<i32>>()
+                        .into(),
                     attempts.into(),
                     sent_at.into(),
                     durations.into(),
@@ -102,12 +121,25 @@ fn retries(client: &mut SpiClient<'_>, batch: &Batch) -> Result<(), Fault> {
         return Ok(());
     }
     let ids: Vec<i64> = batch.retries.iter().map(|retry| retry.id).collect();
-    let attempts: Vec<i32> =
-        batch.retries.iter().map(|retry| i32::try_from(retry.attempts).unwrap_or(i32::MAX)).collect();
-    let at = batch.retries.iter().map(|retry| timestamp(retry.next_attempt_at)).collect::<Result<Vec<_>, _>>()?;
-    let outcomes: Vec<String> = batch.retries.iter().map(|retry| retry.outcome.as_str().to_owned()).collect();
+    let attempts: Vec<i32> = batch
+        .retries
+        .iter()
+        .map(|retry| i32::try_from(retry.attempts).unwrap_or(i32::MAX))
+        .collect();
+    let at = batch
+        .retries
+        .iter()
+        .map(|retry| timestamp(retry.next_attempt_at))
+        .collect::<Result<Vec<_>, _>>()?;
+    let outcomes: Vec<String> = batch
+        .retries
+        .iter()
+        .map(|retry| retry.outcome.as_str().to_owned())
+        .collect();
     SETTLE_RETRIES.with(|statement| {
-        statement.update(client, &[ids.into(), attempts.into(), at.into(), outcomes.into()]).map(|_| ())
+        statement
+            .update(client, &[ids.into(), attempts.into(), at.into(), outcomes.into()])
+            .map(|_| ())
     })
 }
 
@@ -116,16 +148,34 @@ fn dead(client: &mut SpiClient<'_>, batch: &Batch, response_ids: &[i64]) -> Resu
         return Ok(());
     }
     let ids: Vec<i64> = batch.dead.iter().map(|dead| dead.id).collect();
-    let attempts: Vec<i32> =
-        batch.dead.iter().map(|dead| i32::try_from(dead.attempts).unwrap_or(i32::MAX)).collect();
+    let attempts: Vec<i32> = batch
+        .dead
+        .iter()
+        .map(|dead| i32::try_from(dead.attempts).unwrap_or(i32::MAX))
+        .collect();
     let reasons: Vec<String> = batch.dead.iter().map(|dead| dead.reason.clone()).collect();
-    let outcomes: Vec<Option<String>> =
-        batch.dead.iter().map(|dead| dead.outcome.map(|outcome| outcome.as_str().to_owned())).collect();
-    let responses: Vec<Option<i64>> =
-        batch.dead.iter().map(|dead| dead.response.and_then(|index| response_ids.get(index).copied())).collect();
+    let outcomes: Vec<Option<String>> = batch
+        .dead
+        .iter()
+        .map(|dead| dead.outcome.map(|outcome| outcome.as_str().to_owned()))
+        .collect();
+    let responses: Vec<Option<i64>> = batch
+        .dead
+        .iter()
+        .map(|dead| dead.response.and_then(|index| response_ids.get(index).copied()))
+        .collect();
     SETTLE_DEAD.with(|statement| {
         statement
-            .update(client, &[ids.into(), attempts.into(), reasons.into(), outcomes.into(), responses.into()])
+            .update(
+                client,
+                &[
+                    ids.into(),
+                    attempts.into(),
+                    reasons.into(),
+                    outcomes.into(),
+                    responses.into(),
+                ],
+            )
             .map(|_| ())
     })
 }
@@ -167,8 +217,13 @@ pub fn ensure_day(client: &mut SpiClient<'_>, day: i32) -> Result<(), Fault> {
 /// Whether there are partitions of `response` that end before that point in Postgres' time.
 pub fn has_partitions_before(client: &mut SpiClient<'_>, before: i64) -> Result<bool, Fault> {
     let before = postgres_timestamp(before)?;
-    OVERDUE_PARTITIONS
-        .with(|statement| Ok(statement.select(client, &[before.into()])?.first().get_one::<bool>()?.unwrap_or(false)))
+    OVERDUE_PARTITIONS.with(|statement| {
+        Ok(statement
+            .select(client, &[before.into()])?
+            .first()
+            .get_one::<bool>()?
+            .unwrap_or(false))
+    })
 }
 
 /// Drops them.

@@ -130,13 +130,9 @@ impl Cluster {
     /// Kills the postmaster (SIGKILL), and waits until the other processes have noticed and gone, as each must by itself.
     #[track_caller]
     pub fn crash(&self) {
-        let postmaster = self.postmaster();
-        let children = postmaster.children();
+        let (postmaster, children) = self.all_processes();
         postmaster.signal(Signal::KILL);
-        assert!(
-            postmaster.ends_within(PATIENCE),
-            "waited in vain for the end of a killed postmaster"
-        );
+        self.wait_reaped(postmaster);
         let all_gone = wait::poll(CRASH_PATIENCE, || {
             children.iter().all(|child| !child.is_alive()).then_some(())
         });
@@ -153,18 +149,37 @@ impl Cluster {
     /// Kills every process of the server (SIGKILL), none of which gets to do anything more.
     #[track_caller]
     pub fn power_loss(&self) {
-        let server = self
-            .server()
-            .unwrap_or_else(|| panic!("cluster \"{}\" does not run", self.name));
-        let children = server.postmaster.children();
-        server.kill(&children);
-        for process in children.iter().chain([&server.postmaster]) {
+        let (postmaster, children) = self.all_processes();
+        for process in children.iter().chain([&postmaster]) {
+            process.signal(Signal::KILL);
+        }
+        for process in &children {
             assert!(
                 process.ends_within(PATIENCE),
                 "waited in vain for the end of the killed process {}",
                 process.pid
             );
         }
+        self.wait_reaped(postmaster);
+    }
+
+    /// The postmaster, stopped so that it starts no further processes, and those it has started.
+    #[track_caller]
+    fn all_processes(&self) -> (Process, Vec<Process>) {
+        let postmaster = self.postmaster();
+        postmaster.stop();
+        (postmaster, postmaster.children())
+    }
+
+    /// Waits until a killed postmaster has ended and init has reaped it, without which the next start would be refused.
+    #[track_caller]
+    fn wait_reaped(&self, postmaster: Process) {
+        let reaped = postmaster.is_reaped_within(PATIENCE);
+        assert!(
+            reaped,
+            "waited {PATIENCE:?} in vain for init to reap the killed postmaster {}",
+            postmaster.pid
+        );
     }
 
     /// Kills one process of this server (SIGKILL), and waits for its end. The server then restarts its other processes.
@@ -182,7 +197,7 @@ impl Cluster {
     #[track_caller]
     pub fn sigstop(&self, pid: i32) {
         let process = self.own(pid);
-        process.signal(Signal::STOP);
+        process.stop();
         self.frozen.lock().unwrap_or_else(PoisonError::into_inner).push(process);
     }
 

@@ -1,11 +1,11 @@
 //! The directories of clusters: whose they are, the template they are copied from, and how they are removed.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -161,8 +161,9 @@ done
 
 /// Starts the reaper, once per process; set NO_REAPER to see what happens without.
 fn reaper() {
-    static REAPER_INPUT: OnceLock<Option<ChildStdin>> = OnceLock::new();
-    REAPER_INPUT.get_or_init(|| {
+    // Kept, with its end of the pipe, until this process ends.
+    static CHILD: OnceLock<Option<Child>> = OnceLock::new();
+    CHILD.get_or_init(|| {
         remove_stale();
         if std::env::var_os("NO_REAPER").is_some() {
             return None;
@@ -178,12 +179,8 @@ fn reaper() {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .process_group(0);
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start the reaper of clusters: {error}"));
-        let mut input = child.stdin.take();
-        let _ = input.as_mut().map(Write::flush);
-        input
+        let child = command.spawn();
+        Some(child.unwrap_or_else(|error| panic!("cannot start the reaper of clusters: {error}")))
     });
 }
 

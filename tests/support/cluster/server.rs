@@ -1,7 +1,7 @@
 //! The processes of a server, found by its own pid file only.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,6 +65,23 @@ impl Process {
         }
     }
 
+    /// Stops it (SIGSTOP), and waits until it has stopped.
+    pub(super) fn stop(self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        self.signal(Signal::STOP);
+        let stopped =
+            || stat(self.pid).is_none_or(|stat| stat.start != self.start || matches!(stat.state, 'T' | 't' | 'Z'));
+        let _ = wait::poll(PATIENCE, || stopped().then_some(()));
+    }
+
+    /// Waits until its pid is free: not even a zombie is left, which Postgres would take for a running server.
+    pub(super) fn is_reaped_within(self, deadline: Duration) -> bool {
+        wait::poll(deadline, || {
+            stat(self.pid).is_none_or(|stat| stat.start != self.start).then_some(())
+        })
+        .is_some()
+    }
+
     /// Waits for its end.
     pub fn ends_within(self, deadline: Duration) -> bool {
         wait::poll(deadline, || (!self.is_alive()).then_some(())).is_some()
@@ -94,7 +111,7 @@ impl Server {
         let file = fs::read_to_string(data.join("postmaster.pid")).ok()?;
         let mut lines = file.lines();
         let pid = lines.next()?.trim().parse().ok()?;
-        if PathBuf::from(lines.next()?) != data {
+        if Path::new(lines.next()?) != data {
             return None;
         }
         let arguments = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -108,29 +125,15 @@ impl Server {
     /// Stops it without any care for its data. True if all its processes are gone.
     pub(super) fn destroy(&self) -> bool {
         const PATIENCE: Duration = Duration::from_secs(10);
-        let children = self.postmaster.children();
-        for process in children.iter().chain([&self.postmaster]) {
-            process.signal(Signal::CONT);
-        }
+        let mut processes = self.postmaster.children();
+        processes.push(self.postmaster);
+        let all_end = |processes: &[Process]| processes.iter().all(|process| process.ends_within(PATIENCE));
+        processes.iter().for_each(|process| process.signal(Signal::CONT));
         self.postmaster.signal(Signal::QUIT);
-        if !self.postmaster.ends_within(PATIENCE) {
-            self.kill(&children);
+        if all_end(&processes) {
+            return true;
         }
-        let gone = self.postmaster.ends_within(PATIENCE) && children.iter().all(|child| child.ends_within(PATIENCE));
-        if !gone {
-            self.kill(&children);
-        }
-        gone || children
-            .iter()
-            .chain([&self.postmaster])
-            .all(|process| process.ends_within(PATIENCE))
-    }
-
-    /// SIGKILL for all of them.
-    pub(super) fn kill(&self, children: &[Process]) {
-        self.postmaster.signal(Signal::KILL);
-        for child in children {
-            child.signal(Signal::KILL);
-        }
+        processes.iter().for_each(|process| process.signal(Signal::KILL));
+        all_end(&processes)
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn answer(shared: &Shared, request: &Request) -> Answer {
         ("GET", "/_requests") => Value::Array(shared.state().requests.iter().map(describe).collect()),
         ("POST", "/_quit") => {
             shared.state().quit = true;
-            shared.changed.notify_all();
+            shared.tell();
             json!({ "quit": true })
         }
         _ => return Answer::refusal(404, "GET /_profiles, GET /_requests or POST /_quit"),

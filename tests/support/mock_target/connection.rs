@@ -19,6 +19,8 @@ use super::state::Recording;
 
 const HEAD_LIMIT: usize = 1 << 20;
 const BODY_LIMIT: usize = 64 << 20;
+/// What is read at once, at least, if it is there.
+const ROOM: usize = 4096;
 
 pub(super) struct Connection {
     stream: TcpStream,
@@ -42,7 +44,7 @@ impl Connection {
             stream,
             number,
             shared,
-            input: BytesMut::with_capacity(4096),
+            input: BytesMut::with_capacity(ROOM),
             output: Vec::with_capacity(512),
         }
     }
@@ -117,6 +119,7 @@ impl Connection {
 
     async fn read_body(&mut self, head: &Head) -> Result<Option<BytesMut>, Over> {
         match head.body {
+            BodyLength::Known(0) => Ok(Some(BytesMut::new())),
             BodyLength::Known(length) if length > BODY_LIMIT => Ok(None),
             BodyLength::Known(length) => {
                 while self.input.len() < length {
@@ -165,6 +168,7 @@ impl Connection {
     }
 
     async fn read_more(&mut self) -> Result<(), Over> {
+        self.input.reserve(ROOM);
         match self.stream.read_buf(&mut self.input).await {
             Ok(0) | Err(_) => Err(GONE),
             Ok(_) => Ok(()),

@@ -170,7 +170,7 @@ impl Rule {
         }
         self.seen += 1;
         let due = self.condition.nth.is_none_or(|n| self.seen == n)
-            && self.condition.every.is_none_or(|n| self.seen % n == 0)
+            && self.condition.every.is_none_or(|n| self.seen.is_multiple_of(n))
             && self.condition.probability.is_none_or(|(p, _)| self.random.unit() < p);
         if !due {
             return None;

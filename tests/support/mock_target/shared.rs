@@ -1,7 +1,9 @@
 //! What the server's thread and the test share.
 
 use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -12,7 +14,9 @@ pub(super) type Observer = Box<dyn Fn(&Request) + Send + Sync>;
 
 pub(super) struct Shared {
     state: Mutex<State>,
-    pub(super) changed: Condvar,
+    changed: Condvar,
+    /// How many wait for a change; nobody, mostly, and then telling them would cost a system call for each request.
+    waiting: AtomicUsize,
     /// Rises at each release; who hangs waits for a rise.
     releases: watch::Sender<u64>,
     pub(super) observer: Option<Observer>,
@@ -25,6 +29,7 @@ impl Shared {
         Self {
             state: Mutex::new(state),
             changed: Condvar::new(),
+            waiting: AtomicUsize::new(0),
             releases,
             observer,
             admin,
@@ -33,6 +38,26 @@ impl Shared {
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells those who wait that something has changed.
+    pub(super) fn tell(&self) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits for a change, at most so long. The state is locked before it counts as waiting and until it sleeps, so no
+    /// change made in between is missed.
+    pub(super) fn wait<'a>(&self, state: MutexGuard<'a, State>, at_most: Duration) -> MutexGuard<'a, State> {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+        let state = self
+            .changed
+            .wait_timeout(state, at_most)
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        state
     }
 
     pub(super) fn release(&self) {
@@ -44,7 +69,7 @@ impl Shared {
         let mut releases = self.releases.subscribe();
         self.state().counters.hung += 1;
         let _hung = Hung(&self);
-        self.changed.notify_all();
+        self.tell();
         // The sender lives as long as `self`.
         let _ = releases.changed().await;
     }
@@ -59,7 +84,7 @@ impl Shared {
             tokio::task::yield_now().await;
         }
         let begun = shared.state().begin(request);
-        shared.changed.notify_all();
+        shared.tell();
         Exchange {
             shared: Arc::clone(shared),
             begun,
@@ -74,7 +99,7 @@ struct Hung<'a>(&'a Shared);
 impl Drop for Hung<'_> {
     fn drop(&mut self) {
         self.0.state().counters.hung -= 1;
-        self.0.changed.notify_all();
+        self.0.tell();
     }
 }
 
@@ -95,7 +120,7 @@ impl Exchange {
         let record = state.finish(&self.begun, ending, self.status);
         let seen = record.filter(|_| self.shared.observer.is_some()).cloned();
         drop(state);
-        self.shared.changed.notify_all();
+        self.shared.tell();
         if let (Some(observer), Some(request)) = (&self.shared.observer, seen) {
             observer(&request);
         }
@@ -108,7 +133,7 @@ impl Exchange {
     pub(super) fn apply_late(&mut self) {
         if let Some((key, attrs)) = self.begun.late.take() {
             self.shared.state().apply_late(self.begun.seq, key, &attrs);
-            self.shared.changed.notify_all();
+            self.shared.tell();
         }
     }
 }

@@ -1,0 +1,96 @@
+-- What \d+ and \df+ show. Names with a leading underscore are internal: they may change with any version.
+
+COMMENT ON SCHEMA target_profile IS 'Profile updates to Adobe Target: outbox, responses, settings';
+
+COMMENT ON FUNCTION target_profile_update(text, text, text, jsonb, smallint) IS
+    'Enqueues a profile update in the current transaction and returns the id of its outbox entry; higher priorities go first';
+COMMENT ON FUNCTION target_profile_preview(text, text, text, jsonb) IS
+    'The requests that an update would become, one row each; sends and stores nothing';
+COMMENT ON FUNCTION target_profile_trigger() IS
+    'Row trigger: AFTER INSERT OR UPDATE … FOR EACH ROW EXECUTE FUNCTION target_profile_trigger(client_code, id_kind, id_column, column or attribute=column, …)';
+
+COMMENT ON FUNCTION target_profile.add_client(text, text, text, text, bigint, double precision, interval, text, text, integer, interval, integer, interval) IS
+    'Registers a client code; settings left out have their defaults. The first call also makes this database the one that may send';
+COMMENT ON FUNCTION target_profile.set_client(text, text, text, text, bigint, double precision, interval, text, text, integer, interval, integer, interval, text[]) IS
+    'Changes settings of a client: NULL leaves a setting as it is, reset names settings that go back to their defaults';
+COMMENT ON FUNCTION target_profile.remove_client(text, boolean) IS
+    'Removes a client; refused while entries wait, unless dead_letter_waiting moves them to dead_letter';
+COMMENT ON FUNCTION target_profile.pause(text, text) IS 'Stops sending for a client; its entries wait';
+COMMENT ON FUNCTION target_profile.resume(text) IS 'Sends for a paused client again';
+COMMENT ON FUNCTION target_profile.adopt() IS
+    'Makes this database the one that may send, after a restore, a copy or pg_upgrade';
+COMMENT ON FUNCTION target_profile.result(bigint) IS
+    'What became of an entry: waiting, in flight, accepted, dead or discarded; no row if there is no record of it';
+COMMENT ON FUNCTION target_profile.wait(bigint, interval) IS
+    'Waits until an entry is settled, at most the time given, and says what result says';
+COMMENT ON FUNCTION target_profile.grant_to(regrole, text) IS
+    'Grants a role what a level needs: writer, reader or admin';
+COMMENT ON FUNCTION target_profile.revoke_from(regrole, text) IS
+    'Takes back what grant_to granted: one level, or all of them';
+
+COMMENT ON TABLE target_profile.client IS 'Registered clients and their settings; change them with set_client';
+COMMENT ON COLUMN target_profile.client.client_code IS 'Adobe Target''s client code, a lower-case DNS label';
+COMMENT ON COLUMN target_profile.client.endpoint IS 'URL template; {client} stands for the client code. https unless the host is loopback';
+COMMENT ON COLUMN target_profile.client.auth_token IS 'Sent as Authorization: Bearer; for admins only';
+COMMENT ON COLUMN target_profile.client.method IS 'auto (GET if it fits, else POST), get or post';
+COMMENT ON COLUMN target_profile.client.daily_quota IS 'Requests in any rolling 24 hours; not yet enforced';
+COMMENT ON COLUMN target_profile.client.backfill_share IS 'Part of the quota that low priorities may use, from 0 to 1; not yet enforced';
+COMMENT ON COLUMN target_profile.client.delay IS 'How long a profile is held back from its first waiting entry on, to merge more';
+COMMENT ON COLUMN target_profile.client.arrays IS 'json (arrays as JSON text) or indexed (tags.0, tags.1, …)';
+COMMENT ON COLUMN target_profile.client.null_value IS 'What is sent for NULL; NULL: attributes without a value are left out';
+COMMENT ON COLUMN target_profile.client.max_attempts IS 'Failed attempts after which an entry becomes a dead letter';
+COMMENT ON COLUMN target_profile.client.max_age IS 'Age after which an entry whose attempt fails becomes a dead letter';
+COMMENT ON COLUMN target_profile.client.max_in_flight IS 'Requests of the client in flight at a time';
+COMMENT ON COLUMN target_profile.client.timeout IS 'How long one request may take in all';
+COMMENT ON COLUMN target_profile.client.paused_at IS 'Since when nothing is sent; NULL: not paused';
+COMMENT ON COLUMN target_profile.client.paused_by IS 'admin (pause was called) or unauthorized (Target answered 401 or 403)';
+COMMENT ON COLUMN target_profile.client.pause_reason IS 'Why, for a person';
+
+COMMENT ON TABLE target_profile.outbox IS 'Updates that wait to be sent; rows go when Target has accepted them';
+COMMENT ON COLUMN target_profile.outbox.attrs IS 'What will be sent: a flat object of strings';
+COMMENT ON COLUMN target_profile.outbox.source IS 'function, or the table whose trigger wrote the entry';
+COMMENT ON COLUMN target_profile.outbox.attempts IS 'Attempts that count against max_attempts';
+COMMENT ON COLUMN target_profile.outbox.next_attempt_at IS 'Not sent again before; NULL: not tried yet';
+COMMENT ON COLUMN target_profile.outbox.last_outcome IS 'How the last attempt ended';
+COMMENT ON SEQUENCE target_profile.outbox_id_seq IS 'Ids of outbox entries; a dead letter keeps its entry''s id';
+
+COMMENT ON TABLE target_profile.dead_letter IS 'Updates that were given up or could not be enqueued, each with the reason';
+COMMENT ON COLUMN target_profile.dead_letter.reason IS 'Why, for a person';
+COMMENT ON COLUMN target_profile.dead_letter.response_id IS 'The response that decided it, if there was one';
+COMMENT ON COLUMN target_profile.dead_letter.discarded_at IS 'When it was discarded on purpose';
+
+COMMENT ON TABLE target_profile.response IS
+    'One row for each request that was sent; partitioned by day, old days go with target_profile.response_retention';
+COMMENT ON COLUMN target_profile.response.outbox_ids IS 'The entries that were merged into the request';
+COMMENT ON COLUMN target_profile.response.part IS 'Which part of a split update, from 1';
+COMMENT ON COLUMN target_profile.response.parts IS 'How many parts the update was split into';
+COMMENT ON COLUMN target_profile.response.request_bytes IS 'Bytes of the URL (GET) or of the body (POST)';
+COMMENT ON COLUMN target_profile.response.attempt IS 'Which attempt of its most tried entry, from 1';
+COMMENT ON COLUMN target_profile.response.http_status IS 'NULL: there was no answer';
+COMMENT ON COLUMN target_profile.response.outcome IS 'accepted, rejected, unrecognised, unauthorized, throttled or failed';
+COMMENT ON COLUMN target_profile.response.message IS 'The server''s message, or what went wrong on the way';
+COMMENT ON COLUMN target_profile.response.body IS 'The start of the answer''s body, made valid UTF-8';
+COMMENT ON SEQUENCE target_profile.response_id_seq IS 'Ids of responses';
+
+COMMENT ON TABLE target_profile.binding IS 'The cluster and database that may send; written by the first add_client and by adopt';
+COMMENT ON TABLE target_profile.backing_off IS 'Clients whose endpoint does not work at present, as the worker sees it';
+
+COMMENT ON VIEW target_profile.status IS 'Each client: state and why, backlog, age of its oldest entry';
+COMMENT ON COLUMN target_profile.status.state IS 'active, idle, paused, backing off, not adopted or disabled';
+COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, last error';
+
+COMMENT ON FUNCTION target_profile._privileges(text) IS 'Internal: the grants of a level';
+COMMENT ON FUNCTION target_profile._entry_points() IS 'Internal: the functions outside of schema target_profile';
+COMMENT ON FUNCTION target_profile._has_level(regrole, text) IS 'Internal: whether a role has been granted a level';
+COMMENT ON FUNCTION target_profile._is_adopted() IS 'Internal: whether this database may send';
+COMMENT ON FUNCTION target_profile._bury_orphans(text) IS 'Internal: moves entries of a removed client to dead_letter';
+COMMENT ON FUNCTION target_profile._raise_unregistered(text) IS 'Internal: the error for a client that is not registered';
+COMMENT ON FUNCTION target_profile._ensure_response_partition(date) IS 'Internal: makes the partition of response for a day';
+COMMENT ON FUNCTION target_profile._response_partitions_before(timestamptz) IS 'Internal: partitions of response that are over';
+COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'Internal: drops them';
+COMMENT ON FUNCTION target_profile._wake() IS 'Internal: has the worker look around when this transaction commits';
+COMMENT ON FUNCTION target_profile._system_identifier() IS 'Internal: the identifier of this cluster';
+COMMENT ON FUNCTION target_profile._workers() IS 'Internal: what the view worker shows';
+COMMENT ON FUNCTION target_profile._in_flight(text, text, text, bigint) IS 'Internal: whether a request under way carries an entry';
+COMMENT ON FUNCTION target_profile._check_client() IS 'Internal: checks a row of client';
+COMMENT ON FUNCTION target_profile._clients_changed() IS 'Internal: tells the worker that clients were changed';

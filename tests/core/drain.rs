@@ -1,0 +1,841 @@
+//! The drain against a model: an outbox whose transactions draw ids and commit in any order, an endpoint that answers
+//! anything in any order, and a worker that crashes. Every step is checked against what the drain promises.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use proptest::prelude::*;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, Report};
+use target_profile_core::horizon::Snapshot;
+use target_profile_core::id::{IdKind, ProfileKey};
+use target_profile_core::settings::{ClientRow, ClientSettings};
+use target_profile_core::settlement::Batch;
+use target_profile_core::time::Timestamp;
+
+use crate::outbox::{at, row_of};
+
+/// So many requests at once, over all clients: fewer than the clients may have together.
+const MAX_IN_FLIGHT: usize = 5;
+const CLIENTS: [&str; 3] = ["acme", "umbrella", "initech"];
+/// Whatever is sent for this profile is rejected, at all times.
+const POISON: &str = "poison";
+const PROFILES: [&str; 5] = ["ada", "bob", "cy", "dee", POISON];
+const PRIORITIES: [i16; 3] = [-10, 0, 7];
+const ATTRS: [&str; 3] = ["a", "b", "c"];
+
+/// One entry to be written: whose, how urgent, and which attributes it sets.
+#[derive(Debug, Clone, Copy)]
+struct Write {
+    client: usize,
+    profile: usize,
+    priority: usize,
+    attrs: u8,
+}
+
+/// How the endpoint treats a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Treatment {
+    Accept,
+    Reject,
+    NotFound,
+    Redirect,
+    Gibberish,
+    Unauthorized,
+    Throttle(u32),
+    Limiter,
+    Fail,
+    NoAnswer,
+    /// The values arrive, the answer does not.
+    AnswerLost,
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Begin,
+    Write(usize, Write),
+    Commit(usize),
+    Abort(usize),
+    /// A transaction of one entry.
+    Autocommit(Write),
+    /// A claim, during which a transaction may begin, write and perhaps commit after the snapshot was taken.
+    Claim(Option<(Write, bool)>),
+    /// A claim that fails halfway.
+    ClaimFails(bool),
+    Answer(usize, Treatment),
+    Settle,
+    Wait(u64),
+    Crash(u8),
+    Pause(usize),
+    Resume(usize),
+    Remove(usize),
+    Add(usize),
+    Enable(bool),
+}
+
+#[derive(Debug, Clone)]
+struct Row {
+    id: i64,
+    key: ProfileKey,
+    priority: i16,
+    attrs: u8,
+    enqueued_at: Timestamp,
+    attempts: u32,
+    next_attempt_at: Option<Timestamp>,
+}
+
+/// When an entry was written and when it could be seen, on the count of all events.
+#[derive(Debug, Clone, Copy)]
+struct Life {
+    drawn: u64,
+    committed: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Tx {
+    xid: u64,
+    rows: Vec<Row>,
+}
+
+struct InFlight {
+    dispatch: Dispatch,
+    key: ProfileKey,
+}
+
+struct World {
+    now: Timestamp,
+    event: u64,
+    next_xid: u64,
+    latest_completed: u64,
+    last_id: i64,
+    open: Vec<Tx>,
+    outbox: BTreeMap<i64, Row>,
+    lives: HashMap<i64, Life>,
+    /// Every row ever written, by profile and attribute.
+    values: HashMap<(ProfileKey, usize), Vec<i64>>,
+    dead: BTreeMap<i64, String>,
+    accepted: BTreeSet<i64>,
+    /// For each attribute of each profile the entries whose values arrived, in this order.
+    arrived: HashMap<(ProfileKey, usize), Vec<i64>>,
+    paused: [bool; 3],
+    registered: [bool; 3],
+    enabled: bool,
+    drain: Drain,
+    batch: Batch,
+    in_flight: Vec<InFlight>,
+    /// From dispatch until the batch that ends the delivery is settled.
+    under_way: BTreeMap<ProfileKey, u64>,
+    ended: Vec<ProfileKey>,
+    woken: bool,
+    jitter: f64,
+    requests: usize,
+}
+
+fn code(client: usize) -> ClientCode {
+    ClientCode::parse(CLIENTS[client]).unwrap()
+}
+
+/// The clients differ in what matters here.
+fn settings(client: usize) -> ClientSettings {
+    let row = row_of(CLIENTS[client]);
+    let row = match client {
+        0 => ClientRow {
+            max_in_flight: 1,
+            ..row
+        },
+        1 => ClientRow {
+            max_in_flight: 3,
+            delay: 700_000,
+            method: "post".to_owned(),
+            ..row
+        },
+        _ => ClientRow {
+            max_in_flight: 4,
+            max_attempts: 4,
+            ..row
+        },
+    };
+    row.check().unwrap()
+}
+
+fn new_drain() -> Drain {
+    Drain::new(Limits {
+        max_in_flight: MAX_IN_FLIGHT,
+        body_bytes: 100,
+    })
+}
+
+impl World {
+    fn new(jitter: f64) -> Self {
+        let mut world = Self {
+            now: at(1_000_000),
+            event: 0,
+            next_xid: 100,
+            latest_completed: 99,
+            last_id: 0,
+            open: Vec::new(),
+            outbox: BTreeMap::new(),
+            lives: HashMap::new(),
+            values: HashMap::new(),
+            dead: BTreeMap::new(),
+            accepted: BTreeSet::new(),
+            arrived: HashMap::new(),
+            paused: [false; 3],
+            registered: [true; 3],
+            enabled: true,
+            drain: new_drain(),
+            batch: Batch::default(),
+            in_flight: Vec::new(),
+            under_way: BTreeMap::new(),
+            ended: Vec::new(),
+            woken: true,
+            jitter,
+            requests: 0,
+        };
+        world.tell_clients();
+        world
+    }
+
+    fn tell_clients(&mut self) {
+        let clients = (0..3)
+            .filter(|&i| self.registered[i])
+            .map(|i| (settings(i), self.paused[i]))
+            .collect();
+        self.drain.set_clients(clients);
+        self.drain.set_enabled(self.enabled);
+    }
+
+    fn tick(&mut self) -> u64 {
+        self.event += 1;
+        self.event
+    }
+
+    fn begin(&mut self) -> usize {
+        self.open.push(Tx {
+            xid: self.next_xid,
+            rows: Vec::new(),
+        });
+        self.next_xid += 1;
+        self.open.len() - 1
+    }
+
+    fn write(&mut self, tx: usize, write: Write) {
+        let drawn = self.tick();
+        self.last_id += 1;
+        let id = self.last_id;
+        let key = ProfileKey::new(code(write.client), IdKind::Mbox3rdPartyId, PROFILES[write.profile]).unwrap();
+        for attr in (0..ATTRS.len()).filter(|attr| write.attrs & (1 << attr) != 0) {
+            self.values.entry((key.clone(), attr)).or_default().push(id);
+        }
+        let priority = PRIORITIES[write.priority];
+        let row = Row {
+            id,
+            key,
+            priority,
+            attrs: write.attrs,
+            enqueued_at: self.now,
+            attempts: 0,
+            next_attempt_at: None,
+        };
+        self.lives.insert(id, Life { drawn, committed: None });
+        self.open[tx].rows.push(row);
+    }
+
+    fn end(&mut self, tx: usize, commit: bool) {
+        let committed = self.tick();
+        let tx = self.open.remove(tx);
+        self.latest_completed = self.latest_completed.max(tx.xid);
+        if commit {
+            for row in tx.rows {
+                self.lives.get_mut(&row.id).unwrap().committed = Some(committed);
+                self.outbox.insert(row.id, row);
+            }
+            self.woken = true;
+        }
+    }
+
+    /// What `pg_current_snapshot()` says: transactions from the first one that has not completed on are not listed,
+    /// whether they are running or not.
+    fn snapshot(&self) -> String {
+        let xmax = self.latest_completed + 1;
+        let mut running: Vec<u64> = self.open.iter().map(|tx| tx.xid).filter(|&xid| xid < xmax).collect();
+        running.sort_unstable();
+        let list: Vec<String> = running.iter().map(u64::to_string).collect();
+        format!("{}:{xmax}:{}", running.first().unwrap_or(&xmax), list.join(","))
+    }
+
+    /// Steps 1 and 2 of the cycle, and the start of 3.
+    fn claim(&mut self, race: Option<(Write, bool)>, fails: Option<bool>) -> Claimed {
+        let mut claimed = Claimed::default();
+        if std::mem::take(&mut self.woken) {
+            self.drain.new_work();
+        }
+        if !self.drain.wants_to_claim(self.now) {
+            return claimed;
+        }
+        claimed.ran = true;
+        let snapshot = self.snapshot();
+        let visible = self.outbox.clone();
+        if let Some((write, commit)) = race {
+            let tx = self.begin();
+            self.write(tx, write);
+            if commit {
+                self.end(tx, true);
+            }
+        }
+        let snapshot = Snapshot::parse(&snapshot).unwrap().with_next_xid(self.next_xid);
+        self.drain.observe(&snapshot, self.last_id);
+        loop {
+            let gaps = self.drain.unknown_lanes();
+            if gaps.is_empty() {
+                break;
+            }
+            if fails == Some(false) {
+                self.drain.unselect(self.now);
+                return claimed;
+            }
+            for (client, above, below) in gaps {
+                // The highest in each gap, as the query finds it.
+                let lane = visible
+                    .values()
+                    .filter(|row| row.key.client == client)
+                    .map(|row| row.priority)
+                    .filter(|&p| i32::from(p) > above && i32::from(p) < below)
+                    .max();
+                if let Some(priority) = lane {
+                    self.drain.found_lane(&client, priority);
+                    claimed.moved = true;
+                }
+            }
+        }
+        let reads = self.drain.reads(self.now);
+        let mut heads = Vec::new();
+        for (index, read) in reads.iter().enumerate() {
+            let rows = visible
+                .values()
+                .filter(|r| r.key.client == read.client && r.priority == read.priority)
+                .filter(|r| r.id > read.above && r.id <= read.up_to)
+                .take(read.limit as usize);
+            heads.extend(rows.map(|row| Head {
+                read: index,
+                id: row.id,
+                id_kind: row.key.kind.as_str().to_owned(),
+                profile_id: row.key.id.as_str().to_owned(),
+                enqueued_at: row.enqueued_at,
+                next_attempt_at: row.next_attempt_at,
+            }));
+        }
+        claimed.moved |= !reads.is_empty();
+        let profiles = self.drain.select(&reads, &heads, self.now, &mut self.batch);
+        claimed.moved |= !profiles.is_empty();
+        if fails.is_some() {
+            self.drain.unselect(self.now);
+            return claimed;
+        }
+        let mut entries = Vec::new();
+        let mut expected: HashMap<ProfileKey, BTreeMap<String, String>> = HashMap::new();
+        for (index, key) in profiles.iter().enumerate() {
+            assert!(
+                !self.under_way.contains_key(key),
+                "{key:?} has a delivery under way already"
+            );
+            let merged = expected.entry(key.clone()).or_default();
+            for row in visible.values().filter(|row| row.key == *key).take(MERGE_LIMIT) {
+                merged.extend(values(row));
+                entries.push(Entry {
+                    profile: index,
+                    id: row.id,
+                    attrs: serde_json_text(row),
+                    attempts: row.attempts,
+                    enqueued_at: row.enqueued_at,
+                });
+            }
+        }
+        for dispatch in self.drain.claim(profiles, entries, &mut self.batch) {
+            let (key, pairs) = decode(&dispatch);
+            assert_eq!(
+                Some(&pairs),
+                expected.get(&key),
+                "one request holds all that is visible of {key:?}"
+            );
+            assert!(
+                self.under_way.insert(key.clone(), dispatch.ticket).is_none(),
+                "{key:?} twice at once"
+            );
+            self.requests += 1;
+            claimed.sent += 1;
+            self.in_flight.push(InFlight { dispatch, key });
+        }
+        assert!(
+            self.under_way.len() <= MAX_IN_FLIGHT,
+            "more than {MAX_IN_FLIGHT} in flight"
+        );
+        for client in 0..3 {
+            let in_flight = self.under_way.keys().filter(|key| key.client == code(client)).count();
+            assert!(
+                in_flight <= settings(client).max_in_flight,
+                "{in_flight} in flight of {}",
+                CLIENTS[client]
+            );
+        }
+        claimed
+    }
+
+    /// The values of a request reach Target: none of them may be older than one that is there.
+    fn arrive(&mut self, dispatch: &Dispatch) {
+        let (key, pairs) = decode(dispatch);
+        for (name, value) in pairs {
+            let attr = ATTRS.iter().position(|attr| *attr == name).unwrap();
+            let id: i64 = value.parse().unwrap();
+            let committed = self.lives[&id].committed.expect("only committed values are sent");
+            let before = self.arrived.entry((key.clone(), attr)).or_default();
+            for other in before.iter() {
+                assert!(
+                    committed > self.lives[other].drawn,
+                    "{key:?} {name}: {id} was committed before {other} was written, and arrives after it",
+                );
+            }
+            before.push(id);
+        }
+    }
+
+    fn answer(&mut self, index: usize, treatment: Treatment) {
+        let InFlight { dispatch, key } = self.in_flight.swap_remove(index);
+        let answer = |status: u16, retry_after: Option<String>, body: &str| {
+            Ok(Answer {
+                status,
+                retry_after,
+                body: body.as_bytes().to_vec(),
+            })
+        };
+        let treatment = if key.id.as_str() == POISON && treatment == Treatment::Accept {
+            Treatment::Reject
+        } else {
+            treatment
+        };
+        if matches!(treatment, Treatment::Accept | Treatment::AnswerLost) {
+            self.arrive(&dispatch);
+        }
+        let result = match treatment {
+            Treatment::Accept => answer(200, None, "trueRequest successfully submitted"),
+            Treatment::Reject => answer(200, None, "falseInvalid"),
+            Treatment::NotFound => answer(404, None, ""),
+            Treatment::Redirect => answer(302, None, ""),
+            Treatment::Gibberish => answer(200, None, "<html>Welcome</html>"),
+            Treatment::Unauthorized => answer(401, None, ""),
+            Treatment::Throttle(seconds) => answer(429, Some(seconds.to_string()), ""),
+            Treatment::Limiter => answer(503, None, ""),
+            Treatment::Fail => answer(500, None, "oops"),
+            Treatment::NoAnswer | Treatment::AnswerLost => Err("timeout".to_owned()),
+        };
+        let report = Report {
+            ticket: dispatch.ticket,
+            sent_at: self.now,
+            duration: Duration::ZERO,
+            result,
+        };
+        self.jitter = (self.jitter * 7.3 + 0.19).fract();
+        assert!(
+            self.drain
+                .complete(report, self.now, self.jitter, &mut self.batch)
+                .is_none(),
+            "nothing was split"
+        );
+        self.ended.push(key);
+    }
+
+    fn settle(&mut self) {
+        self.drain.report_breakers(&mut self.batch);
+        let batch = std::mem::take(&mut self.batch);
+        for id in &batch.accepted {
+            assert!(
+                self.outbox.remove(id).is_some(),
+                "{id} was accepted and is not in the outbox"
+            );
+            self.accepted.insert(*id);
+        }
+        for dead in &batch.dead {
+            assert!(
+                self.outbox.remove(&dead.id).is_some(),
+                "{} is dead and is not in the outbox",
+                dead.id
+            );
+            self.dead.insert(dead.id, dead.reason.clone());
+        }
+        for retry in &batch.retries {
+            let row = self.outbox.get_mut(&retry.id).expect("a retry of an entry that waits");
+            assert!(retry.attempts >= row.attempts, "attempts never go down");
+            row.attempts = retry.attempts;
+            row.next_attempt_at = Some(retry.next_attempt_at);
+        }
+        for (client, _) in &batch.pauses {
+            let index = CLIENTS.iter().position(|code| *code == client.as_str()).unwrap();
+            self.paused[index] = true;
+        }
+        let paused = !batch.pauses.is_empty();
+        for key in std::mem::take(&mut self.ended) {
+            assert!(self.under_way.remove(&key).is_some());
+        }
+        self.drain.settled(batch);
+        if paused {
+            self.tell_clients();
+        }
+    }
+
+    /// The worker dies. What was under way has arrived or not; nobody reads the answers.
+    fn crash(&mut self, arrived: u8) {
+        for (index, flight) in std::mem::take(&mut self.in_flight).into_iter().enumerate() {
+            if arrived & (1 << (index % 8)) != 0 {
+                self.arrive(&flight.dispatch);
+            }
+        }
+        self.under_way.clear();
+        self.ended.clear();
+        self.batch = Batch::default();
+        self.drain = new_drain();
+        self.woken = false;
+        self.tell_clients();
+    }
+
+    fn step(&mut self, step: Step) {
+        match step {
+            Step::Begin => _ = self.begin(),
+            Step::Write(tx, write) if !self.open.is_empty() => self.write(tx % self.open.len(), write),
+            Step::Commit(tx) if !self.open.is_empty() => self.end(tx % self.open.len(), true),
+            Step::Abort(tx) if !self.open.is_empty() => self.end(tx % self.open.len(), false),
+            Step::Autocommit(write) => {
+                let tx = self.begin();
+                self.write(tx, write);
+                self.end(tx, true);
+            }
+            Step::Claim(race) => {
+                self.claim(race, None);
+                if race.is_none() {
+                    self.claim_until_nothing_is_due();
+                }
+            }
+            Step::ClaimFails(late) => _ = self.claim(None, Some(late)),
+            Step::Answer(index, treatment) if !self.in_flight.is_empty() => {
+                self.answer(index % self.in_flight.len(), treatment);
+            }
+            Step::Settle => self.settle(),
+            Step::Wait(millis) => self.now = self.now.plus(Duration::from_millis(millis)),
+            Step::Crash(arrived) => self.crash(arrived),
+            Step::Pause(client) => {
+                self.paused[client] = true;
+                self.tell_clients();
+            }
+            Step::Resume(client) => {
+                self.paused[client] = false;
+                self.tell_clients();
+            }
+            Step::Remove(client) => {
+                self.registered[client] = false;
+                self.tell_clients();
+            }
+            Step::Add(client) => {
+                self.registered[client] = true;
+                self.tell_clients();
+            }
+            Step::Enable(enabled) => {
+                self.enabled = enabled;
+                self.tell_clients();
+            }
+            Step::Write(..) | Step::Commit(_) | Step::Abort(_) | Step::Answer(..) => {}
+        }
+    }
+
+    /// Repeats the claim at one point in time: it must come to an end, and leave nothing behind that could go.
+    fn claim_until_nothing_is_due(&mut self) {
+        let mut claims = 0;
+        while self.woken || self.drain.wants_to_claim(self.now) {
+            let claimed = self.claim(None, None);
+            assert!(
+                claimed.moved || !self.drain.wants_to_claim(self.now),
+                "a claim that does nothing asks for another"
+            );
+            claims += 1;
+            assert!(
+                claims < 20 + self.outbox.len(),
+                "claims go on and on without time passing"
+            );
+        }
+        if self.enabled && self.under_way.len() < MAX_IN_FLIGHT {
+            for client in 0..3 {
+                self.check_nothing_is_left(client);
+            }
+        }
+    }
+
+    fn check_nothing_is_left(&self, client: usize) {
+        let in_flight = self.under_way.keys().filter(|key| key.client == code(client)).count();
+        if self.paused[client] || !self.registered[client] || in_flight >= settings(client).max_in_flight {
+            return;
+        }
+        let mut profiles: BTreeMap<&ProfileKey, (Timestamp, bool)> = BTreeMap::new();
+        for row in self.outbox.values().filter(|row| row.key.client == code(client)) {
+            let due = row
+                .next_attempt_at
+                .unwrap_or(row.enqueued_at)
+                .max(row.enqueued_at.plus(settings(client).delay));
+            let dead = self.batch.dead.iter().any(|dead| dead.id == row.id);
+            let (latest, free) = profiles
+                .entry(&row.key)
+                .or_insert((due, !self.under_way.contains_key(&row.key)));
+            *latest = due.max(*latest);
+            *free &= !dead;
+        }
+        for (key, (due, free)) in profiles {
+            if !free {
+                continue;
+            }
+            if self.drain.opening(&code(client)).is_none() {
+                assert!(due > self.now, "{key:?} could be sent and is not");
+                assert!(
+                    self.drain.next_wake(self.now).is_some(),
+                    "{key:?} waits and nobody will wake for it"
+                );
+            } else if in_flight == 0 {
+                let wake = self.drain.next_wake(self.now);
+                assert!(wake.is_some(), "{key:?} waits for a probe and nobody will wake for it");
+            }
+        }
+    }
+
+    /// The endpoint works again, everybody is let in, and time passes: the outbox must become empty.
+    fn heal(&mut self) {
+        while !self.open.is_empty() {
+            self.end(0, true);
+        }
+        self.registered = [true; 3];
+        self.paused = [false; 3];
+        self.enabled = true;
+        self.tell_clients();
+        let wrong_before: BTreeSet<i64> = self.dead.keys().copied().collect();
+        let doomed: BTreeSet<i64> = self.batch.dead.iter().map(|dead| dead.id).collect();
+        let paused = !self.batch.pauses.is_empty();
+        let mut rounds = 0;
+        loop {
+            self.claim_until_nothing_is_due();
+            while !self.in_flight.is_empty() {
+                self.answer(self.in_flight.len() - 1, Treatment::Accept);
+            }
+            self.settle();
+            if paused && self.paused != [false; 3] {
+                self.paused = [false; 3];
+                self.tell_clients();
+            }
+            match self.drain.next_wake(self.now) {
+                None if self.in_flight.is_empty() => break,
+                None => {}
+                Some(wake) => self.now = self.now.max(wake),
+            }
+            rounds += 1;
+            assert!(
+                rounds < 500 + 4 * self.outbox.len(),
+                "the outbox does not become empty: {:?}",
+                self.outbox
+            );
+        }
+        assert!(self.outbox.is_empty(), "left behind: {:?}", self.outbox);
+        for (id, reason) in &self.dead {
+            if !wrong_before.contains(id) && !doomed.contains(id) {
+                assert!(reason.contains("Invalid"), "{id} died while all was well: {reason}");
+            }
+        }
+        self.check_final_values();
+    }
+
+    /// What Target holds at the end is the value of an entry that no other had to follow.
+    fn check_final_values(&self) {
+        for ((key, attr), ids) in &self.values {
+            let committed: Vec<i64> = ids
+                .iter()
+                .copied()
+                .filter(|id| self.lives[id].committed.is_some())
+                .collect();
+            for id in &committed {
+                assert!(
+                    self.accepted.contains(id) || self.dead.contains_key(id),
+                    "{id} vanished"
+                );
+            }
+            let delivered = committed.iter().filter(|id| self.accepted.contains(id));
+            let held = self.arrived.get(&(key.clone(), *attr)).and_then(|ids| ids.last());
+            for id in delivered {
+                let held = held.expect("an accepted value has arrived");
+                assert!(
+                    self.lives[held].committed.unwrap() > self.lives[id].drawn,
+                    "{key:?} {}: {held} is the last one, and was committed before {id} was written",
+                    ATTRS[*attr],
+                );
+            }
+        }
+    }
+}
+
+/// What a claim did.
+#[derive(Debug, Default)]
+struct Claimed {
+    ran: bool,
+    /// It read, found or sent something.
+    moved: bool,
+    sent: usize,
+}
+
+/// The attributes of an entry; each value names the entry.
+fn values(row: &Row) -> impl Iterator<Item = (String, String)> {
+    (0..ATTRS.len())
+        .filter(|attr| row.attrs & (1 << attr) != 0)
+        .map(|attr| (ATTRS[attr].to_owned(), row.id.to_string()))
+}
+
+fn serde_json_text(row: &Row) -> String {
+    let members: Vec<String> = values(row)
+        .map(|(name, value)| format!("\"{name}\": \"{value}\""))
+        .collect();
+    format!("{{{}}}", members.join(", "))
+}
+
+/// What a request says, read as the endpoint reads it.
+fn decode(dispatch: &Dispatch) -> (ProfileKey, BTreeMap<String, String>) {
+    let url = url::Url::parse(&dispatch.request.url).unwrap();
+    let client = url.path_segments().unwrap().nth(1).unwrap();
+    let text = dispatch.request.body.as_deref().or(url.query()).unwrap();
+    let mut pairs: BTreeMap<String, String> = url::form_urlencoded::parse(text.as_bytes()).into_owned().collect();
+    let id = pairs.remove("mbox3rdPartyId").unwrap();
+    let key = ProfileKey::new(ClientCode::parse(client).unwrap(), IdKind::Mbox3rdPartyId, &id).unwrap();
+    (
+        key,
+        pairs
+            .into_iter()
+            .map(|(name, value)| (name.replacen("profile.", "", 1), value))
+            .collect(),
+    )
+}
+
+fn any_write() -> impl Strategy<Value = Write> {
+    (0..3usize, prop_oneof![9 => 0..4usize, 1 => Just(4)], 0..3usize, 1..8u8).prop_map(
+        |(client, profile, priority, attrs)| Write {
+            client,
+            profile,
+            priority,
+            attrs,
+        },
+    )
+}
+
+fn any_treatment() -> impl Strategy<Value = Treatment> {
+    prop_oneof![
+        12 => Just(Treatment::Accept),
+        1 => Just(Treatment::Reject),
+        1 => Just(Treatment::NotFound),
+        1 => Just(Treatment::Redirect),
+        1 => Just(Treatment::Gibberish),
+        1 => Just(Treatment::Unauthorized),
+        1 => (0..100u32).prop_map(Treatment::Throttle),
+        1 => Just(Treatment::Limiter),
+        3 => Just(Treatment::Fail),
+        2 => Just(Treatment::NoAnswer),
+        3 => Just(Treatment::AnswerLost),
+    ]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => Just(Step::Begin),
+        10 => (any::<usize>(), any_write()).prop_map(|(tx, write)| Step::Write(tx, write)),
+        6 => any::<usize>().prop_map(Step::Commit),
+        1 => any::<usize>().prop_map(Step::Abort),
+        10 => any_write().prop_map(Step::Autocommit),
+        10 => Just(Step::Claim(None)),
+        4 => (any_write(), any::<bool>()).prop_map(|race| Step::Claim(Some(race))),
+        1 => any::<bool>().prop_map(Step::ClaimFails),
+        16 => (any::<usize>(), any_treatment()).prop_map(|(index, treatment)| Step::Answer(index, treatment)),
+        10 => Just(Step::Settle),
+        5 => prop_oneof![Just(1), 100..2_000u64, Just(60_000), Just(400_000)].prop_map(Step::Wait),
+        1 => any::<u8>().prop_map(Step::Crash),
+        1 => (0..3usize).prop_map(Step::Pause),
+        3 => (0..3usize).prop_map(Step::Resume),
+        1 => (0..3usize).prop_map(Step::Remove),
+        3 => (0..3usize).prop_map(Step::Add),
+        1 => any::<bool>().prop_map(Step::Enable),
+        1 => Just(Step::Enable(true)),
+    ]
+}
+
+fn run(steps: Vec<Step>, jitter: f64) {
+    let mut world = World::new(jitter);
+    for step in steps {
+        world.step(step);
+    }
+    world.heal();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+
+    /// Order, coalescing, limits, liveness, and that nothing is lost: see the assertions of the model.
+    #[test]
+    fn nothing_is_lost_overtaken_or_sent_twice_at_once(
+        steps in prop::collection::vec(any_step(), 1..150),
+        jitter in 0.0..1.0f64,
+    ) {
+        run(steps, jitter);
+    }
+
+    /// Only writers and claims: most likely to meet a transaction that commits late.
+    #[test]
+    fn what_commits_late_is_found(
+        steps in prop::collection::vec(
+            prop_oneof![
+                3 => Just(Step::Begin),
+                3 => (any::<usize>(), any_write()).prop_map(|(tx, write)| Step::Write(tx, write)),
+                3 => any::<usize>().prop_map(Step::Commit),
+                3 => Just(Step::Claim(None)),
+                1 => (any_write(), any::<bool>()).prop_map(|race| Step::Claim(Some(race))),
+                2 => any::<usize>().prop_map(|index| Step::Answer(index, Treatment::Accept)),
+                2 => Just(Step::Settle),
+            ],
+            1..60,
+        ),
+    ) {
+        run(steps, 0.5);
+    }
+
+    /// With room for few, the higher priority goes first, and among equals the older entry.
+    #[test]
+    fn the_highest_priority_goes_first(
+        priorities in prop::collection::vec(-20..20i16, 1..120),
+        max_in_flight in 1..5i32,
+    ) {
+        let row = ClientRow { max_in_flight, ..row_of("acme") };
+        let mut drain = Drain::new(Limits { max_in_flight: 100, body_bytes: 0 });
+        drain.set_clients(vec![(row.check().unwrap(), false)]);
+        let mut waiting: Vec<(i16, usize)> = priorities.iter().copied().zip(1..).collect();
+        waiting.sort_by_key(|&(priority, id)| (std::cmp::Reverse(priority), id));
+        let mut outbox = crate::outbox::Outbox::default();
+        for (priority, id) in &waiting {
+            outbox.put("acme", &format!("p{id}"), *priority, i64::try_from(*id).unwrap(), "{\"a\": \"1\"}");
+        }
+        let mut batch = Batch::default();
+        let mut order = Vec::new();
+        while drain.wants_to_claim(at(0)) {
+            let sent = outbox.claim(&mut drain, at(0), &mut batch);
+            prop_assert!(sent.len() <= usize::try_from(max_in_flight).unwrap());
+            // Those of one claim go out together.
+            let mut together: Vec<usize> = sent
+                .iter()
+                .map(|dispatch| decode(dispatch).0.id.as_str()[1..].parse().unwrap())
+                .collect();
+            together.sort_by_key(|id| waiting.iter().position(|(_, other)| other == id));
+            order.extend(together);
+            for dispatch in sent {
+                let report = crate::outbox::accepted(dispatch.ticket, at(0));
+                drain.complete(report, at(0), 0.5, &mut batch);
+            }
+            outbox.settle(&mut drain, &mut batch);
+        }
+        prop_assert_eq!(order, waiting.into_iter().map(|(_, id)| id).collect::<Vec<_>>());
+    }
+}

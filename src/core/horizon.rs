@@ -2,11 +2,12 @@
 //! when they commit, and not in the same order.
 //!
 //! Every writer of the outbox has its transaction id before it draws an outbox id. So a transaction that
-//! was not running yet when a snapshot was taken can only bring ids drawn after that snapshot, and one that was
-//! running is named in the snapshot until it ends. The horizon remembers, for each running transaction, an id
-//! below which it cannot have written; when the transaction has ended, the ids above are read once more, and
-//! nothing else ever is. Rows that come by another way (logical replication, a restore, an `INSERT` by hand)
-//! do not keep that order: for them the worker sweeps from the start now and then.
+//! had no id yet when a snapshot was taken can only bring outbox ids drawn after that snapshot. One that had is named in
+//! the snapshot until it ends, *if its id is below `xmax`*: that is one more than the highest id that has completed, not the
+//! next to be given out, and those in between are running without being named. The horizon remembers, for each
+//! transaction that may be running, an outbox id below which it cannot have written; when the transaction has ended, the ids above
+//! are read once more, and nothing else ever is. Rows that come by another way (logical replication, a restore, an
+//! `INSERT` by hand) do not keep that order: for them the worker sweeps from the start now and then.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +20,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Reads the text form of `pg_snapshot`, `xmin:xmax:xid,xid,…`.
+    /// Reads the text form of `pg_snapshot`, `xmin:xmax:xid,xid,…`. Without [`Snapshot::with_next_xid`] it stands for one
+    /// in which nothing from `xmax` on is running.
     pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(':');
         let _xmin: u64 = parts.next()?.parse().ok()?;
@@ -42,7 +44,8 @@ impl Snapshot {
         })
     }
 
-    /// Adds the next transaction id to be given out.
+    /// Adds the next transaction id to be given out, read after the snapshot was taken (`ReadNextFullTransactionId`).
+    /// Those from `xmax` up to it are running, though the snapshot does not name them.
     #[must_use]
     pub fn with_next_xid(self, next_xid: u64) -> Self {
         Self {
@@ -52,11 +55,16 @@ impl Snapshot {
     }
 }
 
-/// The running transactions of the last snapshot, each with the id above which its rows lie.
+/// The transactions that may have been running at the last snapshot, each with the id above which its rows lie.
 #[derive(Debug, Default)]
 pub struct Horizon {
-    running: BTreeMap<u64, i64>,
+    /// Those that a snapshot named.
+    named: BTreeMap<u64, i64>,
+    /// Those from `xmax` up to `next_xid`, of which no snapshot tells more: from each transaction id here up to the
+    /// next, the id above which their rows lie.
+    unnamed: BTreeMap<u64, i64>,
     xmax: u64,
+    next_xid: u64,
     /// An id that had been drawn before the last snapshot was taken.
     drawn_before: i64,
     /// The last id that is known to have been drawn, read beside the last snapshot.
@@ -69,26 +77,43 @@ impl Horizon {
     /// since the last call.
     pub fn observe(&mut self, snapshot: &Snapshot, drawn: i64) -> Option<i64> {
         let mut reread: Option<i64> = None;
-        self.running.retain(|xid, above| {
+        self.named.retain(|xid, above| {
             let still = snapshot.running.contains(xid);
             if !still {
                 reread = Some(reread.map_or(*above, |id| id.min(*above)));
             }
             still
         });
-        for &xid in &snapshot.running {
-            // One that began after the last snapshot has drawn its ids after it, too. One that is older yet not
-            // known can only be met at the very first snapshot.
-            let above = if xid >= self.xmax && self.xmax > 0 {
-                self.drawn_before
-            } else {
-                0
-            };
-            self.running.entry(xid).or_insert(above);
+        // Of those that could not be named then and could be now, the first that is not has ended; the later a
+        // transaction began, the higher lie its rows.
+        let nameable = self.xmax..self.next_xid.min(snapshot.xmax);
+        if let Some(ended) = nameable.clone().find(|xid| !snapshot.running.contains(xid)) {
+            let above = self.unnamed_above(ended);
+            reread = Some(reread.map_or(above, |id| id.min(above)));
         }
-        self.xmax = snapshot.xmax;
+        // One that got its id after the last snapshot has drawn its outbox ids after it, too; at the very first one
+        // that is not known. Each entry stands for all up to the next, so few are needed.
+        if snapshot.next_xid > self.next_xid {
+            let first = self.next_xid;
+            self.unnamed.insert(first, self.drawn_before);
+            self.next_xid = snapshot.next_xid;
+        }
+        for &xid in &snapshot.running {
+            let above = self.unnamed_above(xid);
+            self.named.entry(xid).or_insert(above);
+        }
+        self.xmax = self.xmax.max(snapshot.xmax);
+        let past: Vec<u64> = self.unnamed.range(..=self.xmax).map(|(xid, _)| *xid).rev().skip(1).collect();
+        for xid in past {
+            self.unnamed.remove(&xid);
+        }
         self.drawn_before = self.drawn;
         self.drawn = self.drawn.max(drawn);
         reread
+    }
+
+    /// The id above which the rows of a transaction lie that is not named yet.
+    fn unnamed_above(&self, xid: u64) -> i64 {
+        self.unnamed.range(..=xid).next_back().map_or(0, |(_, above)| *above)
     }
 }

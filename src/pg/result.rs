@@ -45,6 +45,7 @@ pub fn _in_flight(client_code: &str, id_kind: &str, profile_id: &str, id: i64) -
 
 /// Waits until the entry is settled, at most `timeout`, and says what became of it as `result` does.
 #[pg_extern(schema = "target_profile", volatile, parallel_unsafe)]
+#[allow(clippy::type_complexity, reason = "pgrx reads the columns from the signature")]
 pub fn wait(
     id: Option<i64>,
     timeout: default!(Option<Interval>, "'30 seconds'"),

@@ -16,6 +16,7 @@ fn _system_identifier() -> i64 {
 
 /// One row for each database that has a worker or is meant to have one.
 #[pg_extern(schema = "target_profile", volatile, parallel_restricted)]
+#[allow(clippy::type_complexity, reason = "pgrx reads the columns from the signature")]
 fn _workers() -> TableIterator<
     'static,
     (

@@ -773,7 +773,7 @@ fn run(steps: Vec<Step>, jitter: f64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Order, coalescing, limits, liveness, and that nothing is lost: see the assertions of the model.
     #[test]
@@ -802,6 +802,10 @@ proptest! {
     ) {
         run(steps, 0.5);
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// With room for few, the higher priority goes first, and among equals the older entry.
     #[test]

@@ -110,14 +110,22 @@ impl Builder {
             &format!("copy the template cluster for \"{}\"", self.name),
             &mut template.copy_to(&home.data()),
         );
-        let mut conf = shared_conf();
-        conf.push(("shared_preload_libraries".to_owned(), preloaded(self.preload)));
-        conf.push(("fsync".to_owned(), if self.fsync { "on" } else { "off" }.to_owned()));
-        conf.extend(self.conf);
+        append(&home.data(), &shared_conf());
         let cluster = Cluster::at(self.name, home, template.password.clone());
-        cluster.append_conf(&conf);
+        cluster.append_conf(&[
+            ("shared_preload_libraries".to_owned(), preloaded(self.preload)),
+            ("fsync".to_owned(), if self.fsync { "on" } else { "off" }.to_owned()),
+        ]);
+        cluster.append_conf(&self.conf);
         cluster
     }
+}
+
+/// Adds to a cluster's postgresql.conf, where the last setting of a name wins.
+fn append(data: &Path, text: &str) {
+    let file = data.join("postgresql.conf");
+    let result = fs::read_to_string(&file).and_then(|old| fs::write(&file, old + text));
+    result.unwrap_or_else(|error| panic!("cannot write {}: {error}", file.display()));
 }
 
 fn preloaded(preload: bool) -> String {
@@ -125,27 +133,8 @@ fn preloaded(preload: bool) -> String {
 }
 
 /// What every test cluster has, from pgrx-config/postgresql.conf, if that is there.
-fn shared_conf() -> Vec<(String, String)> {
-    let file = crate::repository().join("pgrx-config/postgresql.conf");
-    let Ok(text) = fs::read_to_string(file) else {
-        return Vec::new();
-    };
-    let setting = |line: &str| {
-        let (key, value) = line
-            .split_once('=')
-            .or_else(|| line.trim().split_once(char::is_whitespace))?;
-        let value = value.trim();
-        // A quoted value ends at its quote, a bare one at a comment.
-        let value = match value.strip_prefix('\'') {
-            Some(quoted) => quoted.rsplit_once('\'')?.0.replace("''", "'"),
-            None => value.split('#').next()?.trim().to_owned(),
-        };
-        Some((key.trim().to_owned(), value))
-    };
-    text.lines()
-        .filter(|line| !line.trim_start().starts_with('#'))
-        .filter_map(setting)
-        .collect()
+fn shared_conf() -> String {
+    fs::read_to_string(crate::repository().join("pgrx-config/postgresql.conf")).unwrap_or_default()
 }
 
 impl Cluster {
@@ -190,9 +179,7 @@ impl Cluster {
         let lines = settings
             .iter()
             .map(|(key, value)| format!("{key} = '{}'\n", value.replace('\'', "''")));
-        let file = self.data_dir().join("postgresql.conf");
-        let result = fs::read_to_string(&file).and_then(|old| fs::write(&file, old + &lines.collect::<String>()));
-        result.unwrap_or_else(|error| panic!("cannot write {}: {error}", file.display()));
+        append(&self.data_dir(), &lines.collect::<String>());
     }
 
     #[track_caller]
@@ -242,12 +229,13 @@ impl Cluster {
 
     /// The length of the log, as a mark for `log_since`.
     pub fn log_mark(&self) -> usize {
-        self.log().len()
+        fs::read(self.log_file()).map_or(0, |log| log.len())
     }
 
     /// The log since a mark.
     pub fn log_since(&self, mark: usize) -> String {
-        self.log().get(mark..).unwrap_or_default().to_owned()
+        let log = fs::read(self.log_file()).unwrap_or_default();
+        String::from_utf8_lossy(log.get(mark..).unwrap_or_default()).into_owned()
     }
 
     /// Whether the log contains a text.

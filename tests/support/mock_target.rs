@@ -516,7 +516,7 @@ impl RuleBuilder<'_> {
         self.make(Script::Sequence(replies.into_iter().collect()))
     }
 
-    /// A reply computed from the request, on the server's thread.
+    /// A reply computed from the request, on the server's thread; it must not ask the stand-in anything.
     pub fn respond_with(self, compute: impl FnMut(&Request) -> Reply + Send + 'static) -> RuleId {
         self.make(Script::Computed(Box::new(compute)))
     }

@@ -103,6 +103,14 @@ fn settings() {
     assert_eq!(cluster.db().text("show fsync"), "off");
     assert_eq!(cluster.db().text("show work_mem"), "5MB");
     assert_eq!(cluster.db().text("show my.x"), "it's");
+    let shared = support::repository().join("pgrx-config/postgresql.conf");
+    if std::fs::read_to_string(shared).is_ok_and(|text| text.contains("\njit = off\n")) {
+        assert_eq!(
+            cluster.db().text("show jit"),
+            "off",
+            "the settings that all test clusters share"
+        );
+    }
     cluster.set("work_mem", "6MB");
     assert_eq!(cluster.db().text("show work_mem"), "6MB");
     cluster.reset("work_mem");

@@ -5,6 +5,7 @@ mod bank;
 mod cluster;
 mod leftovers;
 mod mock;
+mod program;
 mod raw;
 mod scripted;
 mod speed;

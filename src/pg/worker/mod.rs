@@ -175,8 +175,13 @@ impl Worker {
     }
 
     fn reload_if_asked(&mut self) {
-        // SAFETY: the flag is set by the SIGHUP handler of this process.
-        if !std::mem::replace(unsafe { &mut *(&raw mut pg_sys::ConfigReloadPending) }, 0).eq(&0) {
+        // SAFETY: the flag is set by the SIGHUP handler of this process, and cleared before the file is read.
+        let asked = unsafe {
+            let asked = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
+            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
+            asked
+        };
+        if asked {
             // SAFETY: between transactions, as every background process does it.
             unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
             let before = std::mem::replace(&mut self.settings, Snapshot::take());

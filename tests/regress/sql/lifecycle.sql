@@ -52,7 +52,7 @@ CREATE SCHEMA "Other Schema";
 CREATE EXTENSION target_profile SCHEMA "Other Schema";
 SELECT target_profile.add_client('acme');
 SELECT "Other Schema".target_profile_update('acme', 'mboxPC', '1', '{"a": 1}') > 0 AS enqueued;
-SELECT target_profile_update('acme', 'mboxPC', '1', '{"a": 1}');
+SELECT to_regproc('target_profile_update');
 CREATE TABLE customer (id text, tier text);
 CREATE TRIGGER t AFTER INSERT ON customer
     FOR EACH ROW EXECUTE FUNCTION "Other Schema".target_profile_trigger('acme', 'mboxPC', 'id', 'tier');

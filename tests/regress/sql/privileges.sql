@@ -43,7 +43,7 @@ SELECT
     statement
 FROM (VALUES
     (1, $$SELECT target_profile_update('acme', 'mboxPC', '1', '{"a": 1}')$$),
-    (2, $$CREATE TEMP TABLE t (i text); CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION target_profile_trigger('acme', 'mboxPC', 'i', 'i')$$),
+    (2, $$CREATE TEMP TABLE t (); CREATE TRIGGER t AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION target_profile_trigger()$$),
     (3, $$SELECT target_profile_preview('acme', 'mboxPC', '1', '{"a": 1}')$$),
     (4, $$SELECT target_profile.result(1)$$),
     (5, $$SELECT target_profile.wait(1, '0')$$),
@@ -53,7 +53,7 @@ FROM (VALUES
     (13, $$SELECT id FROM target_profile.response$$),
     (14, $$SELECT id FROM target_profile.dead_letter$$),
     (15, $$SELECT client_code FROM target_profile.backing_off$$),
-    (16, $$SELECT client_code, endpoint, method, daily_quota, backfill_share, delay, arrays, null_value, max_attempts, max_age, max_in_flight, timeout, paused_at, paused_by, pause_reason, registered_at FROM target_profile.client$$),
+    (16, $$SELECT client_code, endpoint, paused_by FROM target_profile.client$$),
     (17, $$SELECT auth_token FROM target_profile.client$$),
     (18, $$SELECT c FROM target_profile.client c$$),
     (19, $$SELECT database_oid FROM target_profile.binding$$),
@@ -79,6 +79,12 @@ FROM (VALUES
     (45, $$SELECT target_profile._wake()$$)) AS attempt (number, statement)
 ORDER BY number;
 RESET client_min_messages;
+
+-- the columns that a reader may not read
+SELECT attrelid::regclass, attname
+FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+WHERE relnamespace = 'target_profile'::regnamespace AND relkind IN ('r', 'p', 'v') AND attnum > 0 AND relname <> 'binding'
+  AND NOT has_column_privilege('regress_tp_reader', attrelid, attnum, 'SELECT');
 
 -- the SQLSTATE of what is refused
 SET ROLE regress_tp_nobody;
@@ -123,10 +129,10 @@ SELECT profile_id, attrs FROM target_profile.outbox ORDER BY id DESC LIMIT 1;
 CREATE VIEW pg_temp.granted AS
 SELECT pg_get_userbyid(acl.grantee) AS role, object, acl.privilege_type
 FROM (
-    SELECT oid::regprocedure::text, proacl FROM pg_proc
-    UNION ALL SELECT oid::regclass::text, relacl FROM pg_class
-    UNION ALL SELECT attrelid::regclass || '.' || attname, attacl FROM pg_attribute
-    UNION ALL SELECT nspname, nspacl FROM pg_namespace) AS catalog (object, acls), aclexplode(acls) AS acl
+    SELECT oid::regprocedure::text, proacl FROM pg_proc WHERE oid >= 16384
+    UNION ALL SELECT oid::regclass::text, relacl FROM pg_class WHERE oid >= 16384
+    UNION ALL SELECT attrelid::regclass || '.' || attname, attacl FROM pg_attribute WHERE attrelid >= 16384 AND attacl IS NOT NULL
+    UNION ALL SELECT nspname, nspacl FROM pg_namespace WHERE oid >= 16384) AS catalog (object, acls), aclexplode(acls) AS acl
 WHERE acl.grantee <> 0 AND pg_get_userbyid(acl.grantee) LIKE 'regress_tp_%' AND object !~ 'regress_tp';
 SELECT count(*) FROM pg_temp.granted WHERE role = 'regress_tp_writer';
 

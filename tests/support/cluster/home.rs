@@ -191,7 +191,8 @@ pub fn remove_stale() -> Vec<PathBuf> {
     let mut kept: Vec<(SystemTime, PathBuf)> = Vec::new();
     for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
         let path = entry.path();
-        if owner(&path).is_none_or(|owner| owner.is_alive()) {
+        let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if !is_directory || owner(&path).is_none_or(|owner| owner.is_alive()) {
             continue;
         }
         let stopped = Server::of(&path.join("data")).is_none_or(|server| server.destroy());

@@ -49,7 +49,7 @@ impl Match {
         Self::any().and_probability(p, seed)
     }
 
-    /// Requests that a function picks.
+    /// Requests that a function picks, on the server's thread; it must not ask the stand-in anything.
     pub fn when(predicate: impl Fn(&Request) -> bool + Send + Sync + 'static) -> Self {
         Self::any().and_when(predicate)
     }

@@ -112,17 +112,21 @@ BEGIN
 END
 $$;
 
--- Whether the role has been granted the level: each level has a right that no lower one has.
+-- Whether the role itself has been granted the level: each has a right that tells it from the others, but for writer, which is
+-- part of admin and goes with it.
 CREATE FUNCTION target_profile._has_level(role regrole, level text) RETURNS boolean
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE level
-        WHEN 'writer' THEN NOT target_profile._has_level(role, 'admin') AND (
-            SELECT bool_and(has_function_privilege(role::oid, f::oid, 'EXECUTE'))
-            FROM unnest(target_profile._entry_points()) f)
-        WHEN 'reader' THEN NOT target_profile._has_level(role, 'admin')
-            AND has_table_privilege(role::oid, 'target_profile.outbox'::regclass, 'SELECT')
-        WHEN 'admin' THEN has_function_privilege(
-            role::oid, 'target_profile.pause(text, text)'::regprocedure::oid, 'EXECUTE')
+        WHEN 'admin' THEN EXISTS (
+            SELECT FROM pg_proc p, aclexplode(p.proacl) a
+            WHERE p.oid = 'target_profile.pause(text, text)'::regprocedure AND a.grantee = role)
+        WHEN 'writer' THEN NOT target_profile._has_level(role, 'admin') AND EXISTS (
+            SELECT FROM pg_proc p, aclexplode(p.proacl) a
+            WHERE p.oid = ANY (target_profile._entry_points()) AND p.prorettype = 'trigger'::regtype
+              AND a.grantee = role)
+        WHEN 'reader' THEN EXISTS (
+            SELECT FROM pg_attribute t, aclexplode(t.attacl) a
+            WHERE t.attrelid = 'target_profile.client'::regclass AND t.attname = 'client_code' AND a.grantee = role)
     END
 $$;

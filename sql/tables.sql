@@ -1,3 +1,16 @@
+-- Target takes UTF-8, and so does everything here: in another encoding different ids could become the same profile.
+DO $$
+BEGIN
+    IF pg_catalog.current_setting('server_encoding') <> 'UTF8' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'feature_not_supported',
+            MESSAGE = 'target_profile needs a database with encoding UTF8',
+            DETAIL = pg_catalog.format('The encoding of this database is %s.', pg_catalog.current_setting('server_encoding')),
+            HINT = 'Create it in a database made with ENCODING ''UTF8''.';
+    END IF;
+END
+$$;
+
 -- Text columns that are compared and indexed use the collation "C": codes and ids are bytes to Target, and no index may
 -- depend on the operating system's locale.
 
@@ -25,10 +38,9 @@ CREATE TABLE target_profile.client (
     max_in_flight integer NOT NULL DEFAULT 64,
     timeout interval NOT NULL DEFAULT '10 s',
     paused_at timestamptz,
-    paused_by text CHECK (paused_by IN ('admin', 'unauthorized')),
+    paused_by text,
     pause_reason text,
-    registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    CHECK ((paused_at IS NULL) = (paused_by IS NULL))
+    registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 
 -- However a row is changed, its values are checked and the worker hears of it when the change commits.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use target_profile_core::drain::{Answer, Dispatch, Report};
 use target_profile_core::limits::VERDICT_BODY_BYTES;
-use target_profile_core::request::Method;
+use target_profile_core::request::{Method, POST_CONTENT_TYPE};
 use target_profile_core::time::Timestamp;
 
 /// Sends one request and reads the start of its answer; nothing of it can take longer than the request's timeout.
@@ -38,9 +38,7 @@ async fn answer(http: &reqwest::Client, dispatch: Dispatch) -> Result<Answer, re
         }
     }
     if let Some(body) = request.body {
-        builder = builder
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(body);
+        builder = builder.header(CONTENT_TYPE, POST_CONTENT_TYPE).body(body);
     }
     let mut response = builder.send().await?;
     let status = response.status().as_u16();

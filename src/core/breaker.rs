@@ -97,8 +97,12 @@ impl Breaker {
             Outcome::Rejected => {
                 self.rejections = self.rejections.saturating_add(1);
                 self.failures = 0;
-                if self.rejections >= REJECTIONS_TO_OPEN || self.open.is_some() {
+                if self.rejections >= REJECTIONS_TO_OPEN {
                     self.trip(probe, asked, why, now, jitter);
+                } else if probe {
+                    // It answers again, and the row may be at fault: were it to stay open, a bad row that is left
+                    // alone would keep it so for ever.
+                    self.open = None;
                 }
             }
             Outcome::Throttled => {

@@ -103,7 +103,13 @@ impl Horizon {
             self.named.entry(xid).or_insert(above);
         }
         self.xmax = self.xmax.max(snapshot.xmax);
-        let past: Vec<u64> = self.unnamed.range(..=self.xmax).map(|(xid, _)| *xid).rev().skip(1).collect();
+        let past: Vec<u64> = self
+            .unnamed
+            .range(..=self.xmax)
+            .map(|(xid, _)| *xid)
+            .rev()
+            .skip(1)
+            .collect();
         for xid in past {
             self.unnamed.remove(&xid);
         }

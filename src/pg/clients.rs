@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::AllocatedByPostgres;
-use pgrx::datum::{DatumWithOid, Interval};
+use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
@@ -118,13 +118,13 @@ pub fn select(client: &SpiClient<'_>, code: Option<&str>) -> Result<Vec<Register
                 method: row.get(4)?.ok_or(missing("client.method"))?,
                 daily_quota: row.get(5)?.ok_or(missing("client.daily_quota"))?,
                 backfill_share: row.get(6)?.ok_or(missing("client.backfill_share"))?,
-                delay: row.get(7)?.ok_or(missing("client.delay"))?,
+                delay: micros(row.get(7)?.ok_or(missing("client.delay"))?),
                 arrays: row.get(8)?.ok_or(missing("client.arrays"))?,
                 null_value: row.get(9)?,
                 max_attempts: row.get(10)?.ok_or(missing("client.max_attempts"))?,
-                max_age: row.get(11)?.ok_or(missing("client.max_age"))?,
+                max_age: micros(row.get(11)?.ok_or(missing("client.max_age"))?),
                 max_in_flight: row.get(12)?.ok_or(missing("client.max_in_flight"))?,
-                timeout: row.get(13)?.ok_or(missing("client.timeout"))?,
+                timeout: micros(row.get(13)?.ok_or(missing("client.timeout"))?),
             };
             let paused = row.get(14)?.ok_or(missing("client.paused_at"))?;
             rows.push((client_code, settings.check(), paused));
@@ -171,11 +171,6 @@ fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
                 .ok_or(Fault::NullArgument($column))?
         };
     }
-    macro_rules! micros {
-        ($column:literal) => {
-            i64::try_from(value!($column, Interval).as_micros()).unwrap_or(i64::MAX)
-        };
-    }
     ClientRow {
         client_code: value!("client_code", String),
         endpoint: value!("endpoint", String),
@@ -186,16 +181,33 @@ fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
         method: value!("method", String),
         daily_quota: value!("daily_quota", i64),
         backfill_share: value!("backfill_share", f64),
-        delay: micros!("delay"),
+        delay: micros(value!("delay", Interval)),
         arrays: value!("arrays", String),
         null_value: new.get_by_name::<String>("null_value").map_err(other_type)?,
         max_attempts: value!("max_attempts", i32),
-        max_age: micros!("max_age"),
+        max_age: micros(value!("max_age", Interval)),
         max_in_flight: value!("max_in_flight", i32),
-        timeout: micros!("timeout"),
+        timeout: micros(value!("timeout", Interval)),
     }
     .check()?;
+    // Not CHECK constraints: those show the failing row, and with it the token.
+    let paused_by = new.get_by_name::<String>("paused_by").map_err(other_type)?;
+    let paused_at = new
+        .get_by_name::<TimestampWithTimeZone>("paused_at")
+        .map_err(other_type)?;
+    let known = paused_by
+        .as_deref()
+        .is_none_or(|by| matches!(by, "admin" | "unauthorized"));
+    if !known || paused_by.is_some() != paused_at.is_some() {
+        return Err(Fault::Pause);
+    }
+    value!("registered_at", TimestampWithTimeZone);
     Ok(())
+}
+
+/// An interval in microseconds, a month counted as 30 days.
+fn micros(interval: Interval) -> i64 {
+    i64::try_from(interval.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// The number of this backend's current transaction, different for each.

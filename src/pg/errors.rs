@@ -29,6 +29,9 @@ pub enum Fault {
         /// What is wrong.
         fault: SettingError,
     },
+    /// A pause that is not one.
+    #[error("paused_at and paused_by must be set together, paused_by to admin or unauthorized")]
+    Pause,
     /// The transaction may not write.
     #[error("cannot enqueue a profile update in a read-only transaction")]
     ReadOnly,
@@ -88,6 +91,7 @@ impl Fault {
             | Self::NullArgument(_)
             | Self::UnknownClient(_)
             | Self::UnknownEntry(_)
+            | Self::Pause
             | Self::Trigger(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::BadClient { .. } | Self::WaitForOwn(_) | Self::WaitInFixedSnapshot | Self::NotPreloaded => {
@@ -119,6 +123,7 @@ impl Fault {
                 "Register it with target_profile.add_client; target_profile.client lists the clients that are."
             }
             Self::BadClient { .. } => "Mend the settings with target_profile.set_client.",
+            Self::Pause => "Use target_profile.pause and target_profile.resume.",
             Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",
             Self::WaitForOwn(_) => {
                 "An entry is sent after the commit of the transaction that enqueued it: commit first, then wait."
@@ -145,6 +150,12 @@ impl Fault {
             }
         };
         Some(hint.to_owned())
+    }
+
+    /// Message and detail in one line, for a dead letter.
+    pub fn reason(&self) -> String {
+        self.detail()
+            .map_or_else(|| self.to_string(), |detail| format!("{self}: {detail}"))
     }
 
     fn report(&self) -> ErrorReport {

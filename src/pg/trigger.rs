@@ -8,9 +8,9 @@ use std::collections::HashSet;
 
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
-use pgrx::{AllocatedByPostgres, PgTrigger};
-use serde_json::{Map, Value};
-use target_profile_core::attrs::{FlatAttrs, FlattenOptions};
+use pgrx::{AllocatedByPostgres, PgTrigger, trigger_support};
+use serde_json::Value;
+use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::error::Error as CoreError;
 use target_profile_core::id::{IdKind, ProfileKey};
@@ -19,6 +19,9 @@ use target_profile_core::request;
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{self, Unsendable};
 use super::{clients, value};
+
+/// A dead letter keeps attributes up to this size, bytes of JSON.
+const BURIED_ATTRS_BYTES: usize = 1024 * 1024;
 
 unsafe extern "C-unwind" {
     /// utils/datum.h: whether two values of one type are the same bytes, however they are stored.
@@ -34,7 +37,7 @@ pub fn target_profile_trigger<'a>(
     if event.fired_by_insert() || event.fired_by_update() {
         let change = Change::of(trigger);
         if !event.fired_after() || !event.fired_for_row() {
-            or_raise(change.bury(&Fault::Trigger(TriggerFault::NotAfterRow), Unsendable::default()));
+            or_raise(change.bury(&Fault::Trigger(TriggerFault::NotAfterRow), Value::Null));
         } else {
             or_raise(change.enqueue());
         }
@@ -83,67 +86,59 @@ impl<'a> Change<'a> {
     }
 
     fn enqueue(&self) -> Result<(), Fault> {
-        let [client_code, id_kind, id_column, columns @ ..] = self.args.as_slice() else {
-            return self.bury(&Fault::Trigger(TriggerFault::Arguments), Unsendable::default());
-        };
-        let mut known = Unsendable {
-            client_code: Some(client_code.clone()),
-            id_kind: Some(id_kind.clone()),
-            ..Unsendable::default()
+        let [_, _, id_column, columns @ ..] = self.args.as_slice() else {
+            return self.bury(&Fault::Trigger(TriggerFault::Arguments), Value::Null);
         };
         if columns.is_empty() {
-            return self.bury(&Fault::Trigger(TriggerFault::Arguments), known);
+            return self.bury(&Fault::Trigger(TriggerFault::Arguments), Value::Null);
         }
         let (id_column, mapped) = match self.columns(id_column, columns) {
             Ok(found) => found,
-            Err(fault) => return self.bury(&fault, known),
+            Err(fault) => return self.bury(&fault, Value::Null),
         };
         if self.is_update() && !self.changed(id_column, &mapped) {
             return Ok(());
         }
         let row = self.row_after();
-        let id = self.get(row, id_column).map(|datum| {
-            // SAFETY: a value of the row, of the column's type.
-            unsafe { value::output(datum, id_column.oid) }
-        });
-        known.profile_id.clone_from(&id);
-        let values: Vec<(String, Value)> = mapped
-            .iter()
-            .map(|mapped| {
-                let json = self.get(row, mapped.column).map_or(Value::Null, |datum| {
-                    // SAFETY: a value of the row, of the column's type.
-                    unsafe { value::to_json(datum, mapped.column.oid) }
-                });
-                (mapped.attribute.to_owned(), json)
-            })
-            .collect();
-        match self.update(client_code, id_kind, id.as_deref(), &self.args[2], &values) {
+        let mut values = Vec::with_capacity(mapped.len());
+        for mapped in &mapped {
+            let json = self.get(row, mapped.column).map_or(Ok(Value::Null), |datum| {
+                // SAFETY: a value of the row, of the column's type.
+                unsafe { value::to_json(datum, mapped.column.oid) }
+            });
+            match json {
+                Ok(json) => values.push((mapped.attribute.to_owned(), json)),
+                Err(fault) => return self.bury(&fault, Value::Null),
+            }
+        }
+        match self.update(&values) {
             Ok(Some((key, attrs))) => outbox::enqueue(&key, &attrs, 0, &self.source).map(|_| ()),
             Ok(None) => Ok(()),
-            Err(fault) => {
-                let attrs: Map<String, Value> = values.into_iter().collect();
-                known.attrs = Some(Value::Object(attrs).to_string());
-                self.bury(&fault, known)
-            }
+            Err(fault) => self.bury(&fault, Value::Object(values.into_iter().collect())),
         }
     }
 
+    /// The id of the row as it is now, `None` if it is NULL, cannot be read or has no column.
+    fn id(&self) -> Option<String> {
+        let column = self.args.get(2).and_then(|name| self.column(name).ok())?;
+        let datum = self.get(self.row_after(), column)?;
+        // SAFETY: a value of the row, of the column's type.
+        unsafe { value::to_text(datum, column.oid) }.ok()
+    }
+
     /// The update that the row makes; `None`: there is nothing to send, all mapped columns are NULL.
-    fn update(
-        &self,
-        client_code: &str,
-        id_kind: &str,
-        id: Option<&str>,
-        id_column: &str,
-        values: &[(String, Value)],
-    ) -> Result<Option<(ProfileKey, FlatAttrs)>, Fault> {
+    fn update(&self, values: &[(String, Value)]) -> Result<Option<(ProfileKey, FlatAttrs)>, Fault> {
+        let [client_code, id_kind, id_column, ..] = self.args.as_slice() else {
+            return Err(Fault::Trigger(TriggerFault::Arguments));
+        };
         let code = ClientCode::parse(client_code)?;
         let kind = IdKind::parse(id_kind)?;
-        let id = id.ok_or_else(|| Fault::Trigger(TriggerFault::NullId(id_column.to_owned())))?;
-        let key = ProfileKey::new(code, kind, id)?;
+        let id = self
+            .id()
+            .ok_or_else(|| Fault::Trigger(TriggerFault::NullId(id_column.clone())))?;
+        let key = ProfileKey::new(code, kind, &id)?;
         let settings = clients::registered(key.client.as_str())?;
-        let options: &FlattenOptions = &settings.flatten;
-        let attrs = match FlatAttrs::from_pairs(values.iter().cloned(), options) {
+        let attrs = match FlatAttrs::from_pairs(values.iter().cloned(), &settings.flatten) {
             Ok(attrs) => attrs,
             Err(CoreError::NothingToSend) => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -152,9 +147,18 @@ impl<'a> Change<'a> {
         Ok(Some((key, attrs)))
     }
 
-    /// The row goes to the dead letters, and whoever wrote it is told: once a statement for each trigger and reason.
-    fn bury(&self, fault: &Fault, update: Unsendable) -> Result<(), Fault> {
-        outbox::bury(update, &self.source, &fault.to_string())?;
+    /// The row goes to the dead letters, and whoever wrote it is told: once a statement for each trigger and kind of fault.
+    fn bury(&self, fault: &Fault, attrs: Value) -> Result<(), Fault> {
+        // What is far too large to be sent is not worth keeping twice, and jsonb would refuse its largest strings.
+        let attrs = Some(attrs.to_string()).filter(|text| !attrs.is_null() && text.len() <= BURIED_ATTRS_BYTES);
+        let for_row = trigger_support::trigger_fired_for_row(self.data.tg_event);
+        let update = Unsendable {
+            client_code: self.args.first().cloned(),
+            id_kind: self.args.get(1).cloned(),
+            profile_id: if for_row { self.id() } else { None },
+            attrs,
+        };
+        outbox::bury(update, &self.source, &fault.reason())?;
         if first_in_statement(self.trigger.tgoid, &fault.to_string()) {
             fault.warn("The row was written; its update went to target_profile.dead_letter.");
         }

@@ -7,51 +7,70 @@ use std::ffi::CStr;
 
 use pgrx::prelude::*;
 use serde_json::Value;
+use target_profile_core::error::Error as CoreError;
+
+use super::errors::Fault;
 
 /// `datum`, which is of the type `oid` and not NULL, as JSON: scalars as strings, arrays, composites and json as
 /// they are.
 ///
+/// # Errors
+/// JSON that is nested too deeply to be read.
+///
 /// # Safety
 /// The datum is of that type and lives in the current memory context or longer.
-pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Value {
+pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Fault> {
     // SAFETY: a look-up; a domain is stored as its base type.
     let oid = unsafe { pg_sys::getBaseType(oid) };
     // SAFETY: the caller's promise, passed on; each arm reads the datum as the type that it is.
     unsafe {
         match oid {
-            pg_sys::BOOLOID => Value::Bool(datum.value() as u8 != 0),
-            pg_sys::JSONOID | pg_sys::JSONBOID => parse(output(datum, oid)),
+            pg_sys::BOOLOID => Ok(Value::Bool(datum.value() as u8 != 0)),
+            pg_sys::JSONOID | pg_sys::JSONBOID => parse(&output(datum, oid)),
             pg_sys::DATEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID | pg_sys::TIMEOID | pg_sys::TIMETZOID => {
-                let text = pg_sys::JsonEncodeDateTime(std::ptr::null_mut(), datum, oid, std::ptr::null());
-                Value::String(CStr::from_ptr(text).to_string_lossy().into_owned())
+                Ok(Value::String(date_time(datum, oid)))
             }
-            pg_sys::BYTEAOID => Value::String(hex(datum)),
-            pg_sys::FLOAT4OID => {
-                Value::String(f32::from_datum(datum, false).map_or_else(String::new, |x| float(&format!("{x:e}"))))
-            }
-            pg_sys::FLOAT8OID => {
-                Value::String(f64::from_datum(datum, false).map_or_else(String::new, |x| float(&format!("{x:e}"))))
-            }
-            _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(json_text(pg_sys::OidFunctionCall1Coll(
-                pg_sys::Oid::from(pg_sys::F_ARRAY_TO_JSON_ANYARRAY),
-                pg_sys::InvalidOid,
-                datum,
-            ))),
-            _ if pg_sys::type_is_rowtype(oid) => parse(json_text(pg_sys::OidFunctionCall1Coll(
-                pg_sys::Oid::from(pg_sys::F_ROW_TO_JSON_RECORD),
-                pg_sys::InvalidOid,
-                datum,
-            ))),
-            _ => Value::String(output(datum, oid)),
+            pg_sys::BYTEAOID => Ok(Value::String(hex(datum))),
+            // Their text depends on nothing but the value.
+            pg_sys::INT2OID
+            | pg_sys::INT4OID
+            | pg_sys::INT8OID
+            | pg_sys::NUMERICOID
+            | pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+            | pg_sys::BPCHAROID
+            | pg_sys::UUIDOID => Ok(Value::String(output(datum, oid))),
+            _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_fixed_settings(|| {
+                json_text(call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, datum))
+            })),
+            _ if pg_sys::type_is_rowtype(oid) => parse(&with_fixed_settings(|| {
+                json_text(call(pg_sys::F_ROW_TO_JSON_RECORD, datum))
+            })),
+            _ => Ok(Value::String(with_fixed_settings(|| output(datum, oid)))),
         }
     }
+}
+
+/// The same as one text, for an id.
+///
+/// # Errors
+/// As [`to_json`].
+///
+/// # Safety
+/// As [`to_json`].
+pub unsafe fn to_text(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<String, Fault> {
+    // SAFETY: the caller's promise.
+    Ok(match unsafe { to_json(datum, oid) }? {
+        Value::String(text) => text,
+        other => other.to_string(),
+    })
 }
 
 /// The text that the type's output function gives.
 ///
 /// # Safety
 /// As [`to_json`].
-pub unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
+unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
     let mut function = pg_sys::InvalidOid;
     let mut is_varlena = false;
     // SAFETY: a look-up, then a call of the type's own function on a value of the type.
@@ -64,6 +83,64 @@ pub unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
     }
 }
 
+/// Calls one of Postgres' own functions of one argument.
+///
+/// # Safety
+/// The function takes the datum's type.
+unsafe fn call(function: u32, datum: pg_sys::Datum) -> pg_sys::Datum {
+    // SAFETY: the caller's promise.
+    unsafe { pg_sys::OidFunctionCall1Coll(pg_sys::Oid::from(function), pg_sys::InvalidOid, datum) }
+}
+
+/// ISO 8601, a point in time in UTC, whatever DateStyle and TimeZone are.
+///
+/// # Safety
+/// As [`to_json`], for the date and time types.
+unsafe fn date_time(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
+    let utc: i32 = 0;
+    let zone = if oid == pg_sys::TIMESTAMPTZOID {
+        &raw const utc
+    } else {
+        std::ptr::null()
+    };
+    // SAFETY: the caller's promise; the answer is a palloc'd string.
+    unsafe {
+        let text = pg_sys::JsonEncodeDateTime(std::ptr::null_mut(), datum, oid, zone);
+        CStr::from_ptr(text).to_string_lossy().into_owned()
+    }
+}
+
+/// Runs `work` with the settings that the text of floats, intervals, ranges, money and whatever contains them depends on fixed,
+/// so that every session sends the same text for the same value.
+fn with_fixed_settings<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: a nesting level for settings, as functions with SET clauses have one. An error in `work` ends it with the (sub)transaction.
+    unsafe {
+        let level = pg_sys::NewGUCNestLevel();
+        for (name, value) in [
+            (c"datestyle", c"ISO, YMD"),
+            (c"intervalstyle", c"iso_8601"),
+            (c"timezone", c"UTC"),
+            (c"bytea_output", c"hex"),
+            (c"extra_float_digits", c"1"),
+            (c"lc_monetary", c"C"),
+        ] {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        let done = work();
+        pg_sys::AtEOXact_GUC(true, level);
+        done
+    }
+}
+
 /// The text of a `json` datum.
 ///
 /// # Safety
@@ -73,10 +150,9 @@ unsafe fn json_text(datum: pg_sys::Datum) -> String {
     unsafe { String::from_datum(datum, false) }.unwrap_or_default()
 }
 
-/// Postgres has written it, so it is JSON; text that is nested too deeply for a parser stays text, and the core refuses it by
-/// its size or sends it as it is.
-fn parse(text: String) -> Value {
-    serde_json::from_str(&text).unwrap_or(Value::String(text))
+/// Postgres has written it, so it is JSON; what a parser refuses is its depth.
+fn parse(text: &str) -> Result<Value, Fault> {
+    serde_json::from_str(text).map_err(|_| Fault::Core(CoreError::AttrsTooDeep))
 }
 
 /// As `bytea_output = 'hex'` writes it.
@@ -94,39 +170,4 @@ unsafe fn hex(datum: pg_sys::Datum) -> String {
         }
     }
     text
-}
-
-/// A float as Postgres writes it with `extra_float_digits` at its default, from Rust's shortest exact digits (`1.5e-7`).
-fn float(scientific: &str) -> String {
-    let (digits, exponent) = match scientific.split_once('e') {
-        Some((digits, exponent)) => (digits, exponent.parse::<i32>().unwrap_or(0)),
-        None => {
-            return match scientific {
-                "inf" => "Infinity".to_owned(),
-                "-inf" => "-Infinity".to_owned(),
-                other => other.to_owned(),
-            };
-        }
-    };
-    let (sign, digits) = digits.strip_prefix('-').map_or(("", digits), |rest| ("-", rest));
-    let digits = digits.replace('.', "");
-    let count = i32::try_from(digits.len()).unwrap_or(i32::MAX);
-    if !(-4..15).contains(&exponent) {
-        let (first, rest) = digits.split_at(1);
-        let point = if rest.is_empty() { "" } else { "." };
-        let exponent_sign = if exponent < 0 { '-' } else { '+' };
-        return format!(
-            "{sign}{first}{point}{rest}e{exponent_sign}{:02}",
-            exponent.unsigned_abs()
-        );
-    }
-    if exponent < 0 {
-        return format!("{sign}0.{}{digits}", "0".repeat(exponent.unsigned_abs() as usize - 1));
-    }
-    let whole = exponent + 1;
-    if count <= whole {
-        return format!("{sign}{digits}{}", "0".repeat((whole - count) as usize));
-    }
-    let (whole, fraction) = digits.split_at(whole as usize);
-    format!("{sign}{whole}.{fraction}")
 }

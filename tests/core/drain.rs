@@ -569,7 +569,9 @@ impl World {
 
     fn check_nothing_is_left(&self, client: usize) {
         let in_flight = self.under_way.keys().filter(|key| key.client == code(client)).count();
-        if self.paused[client] || !self.registered[client] || in_flight >= settings(client).max_in_flight {
+        // A client that was refused is paused at once, though the table says so only when the batch is settled.
+        let refused = self.batch.pauses.iter().any(|(refused, _)| *refused == code(client));
+        if refused || self.paused[client] || !self.registered[client] || in_flight >= settings(client).max_in_flight {
             return;
         }
         let mut profiles: BTreeMap<&ProfileKey, (Timestamp, bool)> = BTreeMap::new();

@@ -2,10 +2,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod attrs;
+mod breaker;
+mod delivery;
 mod drain;
 mod endpoint;
 mod error;
+mod fate;
+mod horizon;
 mod ids;
 mod outbox;
 mod request;
+mod retry;
+mod settings;
 mod verdict;

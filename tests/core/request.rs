@@ -1,5 +1,6 @@
 //! Requests: encoding, the choice of method, the limits, and splitting without loss.
 
+use crate::attrs::text;
 use proptest::prelude::*;
 use serde_json::Value;
 use target_profile_core::attrs::{Arrays, FlatAttrs, FlattenOptions};
@@ -213,6 +214,22 @@ fn post_is_split_between_attributes_at_the_limit() {
     };
     let together = made(&acme(), &two(0), MethodPolicy::Auto);
     assert_eq!((together.len(), together[0].bytes()), (1, POST_BODY_BYTES));
+    // The next part begins with the same room as the first.
+    let four = |extra: usize| {
+        let pairs = [("a", half), ("b", half), ("c", half), ("d", half + extra)];
+        let pairs = pairs.map(|(name, bytes)| (name.to_owned(), "x".repeat(bytes).into()));
+        FlatAttrs::from_pairs(pairs, &FlattenOptions::default()).expect("attrs")
+    };
+    let sizes = |attrs| {
+        made(&acme(), &attrs, MethodPolicy::Post)
+            .iter()
+            .map(Request::bytes)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(four(0)), [POST_BODY_BYTES, POST_BODY_BYTES]);
+    let single = POST_BODY_BYTES - half - pair;
+    assert_eq!(sizes(four(1)), [POST_BODY_BYTES, single, single + 1]);
+
     let apart = made(&acme(), &two(1), MethodPolicy::Auto);
     assert_eq!(apart.len(), 2);
     for (request, name) in apart.iter().zip(["profile.a", "profile.b"]) {
@@ -311,7 +328,7 @@ fn method_setting_is_read_by_exact_name() {
 
 fn keys() -> impl Strategy<Value = ProfileKey> {
     let code = "[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?";
-    let id = prop_oneof![any::<String>(), "[a-z0-9]{1,20}", "[😀-😏]{256}"];
+    let id = prop_oneof![text(), "[a-z0-9]{1,20}", "[😀-😏]{256}"];
     (code, any::<bool>(), id).prop_filter_map("not an id", |(code, pc, id)| {
         let kind = if pc { IdKind::MboxPc } else { IdKind::Mbox3rdPartyId };
         ProfileKey::new(ClientCode::parse(&code).ok()?, kind, &id).ok()
@@ -324,9 +341,9 @@ fn policies() -> impl Strategy<Value = MethodPolicy> {
 
 /// Few and many attributes, small and large, up to and beyond what one request holds.
 fn updates() -> impl Strategy<Value = FlatAttrs> {
-    let name = prop_oneof![3 => "[a-z.]{1,12}", 1 => any::<String>()];
+    let name = prop_oneof![3 => "[a-z.]{1,12}", 1 => text()];
     let text = prop_oneof![
-        8 => any::<String>(),
+        8 => text(),
         4 => (prop::sample::select(vec!["a", "é", "日", "&", "😀 "]), 0_usize..9_000)
             .prop_map(|(text, times)| text.repeat(times)),
         1 => (59_900_usize..60_050).prop_map(|times| "x".repeat(times)),

@@ -170,7 +170,6 @@ impl Cluster {
                 "unix_socket_directories".to_owned(),
                 cluster.socket_dir().display().to_string(),
             ),
-            ("log_line_prefix".to_owned(), "%m [%p] %b %q%u@%d %a ".to_owned()),
         ]);
         cluster
     }

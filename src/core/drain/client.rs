@@ -45,9 +45,10 @@ impl Client {
         if self.paused {
             return 0;
         }
+        let room = self.settings.max_in_flight.saturating_sub(self.in_flight);
         match self.breaker.admits(now) {
-            Admission::All => self.settings.max_in_flight.saturating_sub(self.in_flight),
-            Admission::Probe => 1,
+            Admission::All => room,
+            Admission::Probe => room.min(1),
             Admission::NotBefore(_) | Admission::ProbeUnderWay => 0,
         }
     }
@@ -67,7 +68,7 @@ impl Client {
 
     /// When this client has something to do next, if nothing else happens.
     pub(super) fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.paused {
+        if self.paused || self.in_flight >= self.settings.max_in_flight {
             return None;
         }
         let work_at = if self.may_have_more() {
@@ -76,7 +77,6 @@ impl Client {
             self.parked.first_due()
         }?;
         match self.breaker.admits(now) {
-            Admission::All if self.in_flight >= self.settings.max_in_flight => None,
             Admission::All | Admission::Probe => Some(work_at.max(now)),
             Admission::NotBefore(then) => Some(work_at.max(then)),
             Admission::ProbeUnderWay => None,

@@ -213,8 +213,14 @@ impl Drain {
             match self.clients.get_mut(&settings.code) {
                 None => {
                     self.look_for_lanes = true;
-                    self.clients
-                        .insert(settings.code.clone(), Client::new(settings, paused));
+                    let mut client = Client::new(settings, paused);
+                    // It was removed and is back while requests of its are still under way.
+                    client.in_flight = self
+                        .busy
+                        .keys()
+                        .filter(|key| key.client == client.settings.code)
+                        .count();
+                    self.clients.insert(client.settings.code.clone(), client);
                 }
                 Some(client) => {
                     let renewed = client.settings.endpoint.template() != settings.endpoint.template()
@@ -541,6 +547,8 @@ impl Drain {
 
     /// Gives back profiles that were selected but whose entries could not be read: their claim failed.
     pub fn unselect(&mut self, now: Timestamp) {
+        // The search for lanes may be what failed.
+        self.look_for_lanes = true;
         let selected: Vec<ProfileKey> = self
             .busy
             .iter()
@@ -628,9 +636,11 @@ impl Drain {
         }
         let Some(client) = client else {
             settle_orphan(delivery, outcome, batch);
+            // The client may be back by then.
+            let again_at = (outcome != Outcome::Accepted).then_some(now);
             batch.ended.push(Ended {
                 ticket: report.ticket,
-                again_at: None,
+                again_at,
             });
             return None;
         };

@@ -1,0 +1,454 @@
+//! Single courses of events of the drain, each from beginning to end.
+
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::drain::{Dispatch, Drain, Limits, MERGE_LIMIT, Report};
+use target_profile_core::request::Method;
+use target_profile_core::retry::LIMITER_REST;
+use target_profile_core::secret::Secret;
+use target_profile_core::settings::ClientRow;
+use target_profile_core::settlement::Batch;
+use target_profile_core::time::Timestamp;
+use target_profile_core::verdict::Outcome;
+
+use crate::outbox::{Outbox, accepted, answered, at, row_of};
+
+/// A drain, its table, and what is to be settled.
+struct Scene {
+    drain: Drain,
+    outbox: Outbox,
+    batch: Batch,
+}
+
+impl Scene {
+    fn new(clients: Vec<(ClientRow, bool)>) -> Self {
+        let drain = Drain::new(Limits {
+            max_in_flight: 50,
+            body_bytes: 10,
+        });
+        let mut scene = Self {
+            drain,
+            outbox: Outbox::default(),
+            batch: Batch::default(),
+        };
+        scene.clients(clients);
+        scene
+    }
+
+    fn acme() -> Self {
+        Self::new(vec![(row_of("acme"), false)])
+    }
+
+    fn clients(&mut self, clients: Vec<(ClientRow, bool)>) {
+        let checked = clients
+            .into_iter()
+            .map(|(row, paused)| (row.check().unwrap(), paused))
+            .collect();
+        self.drain.set_clients(checked);
+    }
+
+    fn put(&mut self, profile: &str, id: i64, attrs: &str) {
+        self.outbox.put("acme", profile, 0, id, attrs);
+        self.drain.new_work();
+    }
+
+    fn claim(&mut self, now: Timestamp) -> Vec<Dispatch> {
+        self.outbox.claim(&mut self.drain, now, &mut self.batch)
+    }
+
+    /// Claims until there is nothing to claim at `now`.
+    fn claim_all(&mut self, now: Timestamp) -> Vec<Dispatch> {
+        let mut all = Vec::new();
+        while self.drain.wants_to_claim(now) {
+            all.extend(self.claim(now));
+        }
+        all
+    }
+
+    fn one(&mut self, now: Timestamp) -> Dispatch {
+        let mut all = self.claim_all(now);
+        assert_eq!(all.len(), 1);
+        all.remove(0)
+    }
+
+    fn complete(&mut self, report: Report, now: Timestamp) -> Option<Dispatch> {
+        self.drain.complete(report, now, 1.0, &mut self.batch)
+    }
+
+    fn settle(&mut self) {
+        self.outbox.settle(&mut self.drain, &mut self.batch);
+    }
+}
+
+/// An update of so many KB.
+fn large(kilobytes: usize) -> String {
+    let members: Vec<String> = (0..kilobytes)
+        .map(|n| format!("\"a{n:03}\": \"{}\"", "x".repeat(1_000)))
+        .collect();
+    format!("{{{}}}", members.join(", "))
+}
+
+#[test]
+fn a_split_update_goes_part_by_part_and_is_accepted_as_a_whole() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(130));
+    let mut dispatch = scene.one(at(0));
+    let mut parts = 1;
+    while let Some(next) = scene.complete(accepted(dispatch.ticket, at(0)), at(parts)) {
+        assert!(scene.batch.accepted.is_empty());
+        assert_eq!(next.ticket, dispatch.ticket);
+        assert_ne!(next.request.body, dispatch.request.body);
+        dispatch = next;
+        parts += 1;
+    }
+    assert_eq!(parts, 3);
+    let seen: Vec<(u16, u16)> = scene.batch.responses.iter().map(|r| (r.part, r.parts)).collect();
+    assert_eq!(seen, [(1, 3), (2, 3), (3, 3)]);
+    assert!(
+        scene
+            .batch
+            .responses
+            .iter()
+            .all(|r| r.outbox_ids == [1] && r.method == Method::Post)
+    );
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1]);
+    assert_eq!((scene.drain.in_flight(), scene.drain.next_wake(at(9))), (0, None));
+}
+
+#[test]
+fn a_split_update_whose_second_part_fails_is_sent_again_in_full() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(130));
+    let first = scene.one(at(0));
+    let second = scene.complete(accepted(first.ticket, at(0)), at(1)).unwrap();
+    assert!(
+        scene
+            .complete(answered(second.ticket, at(1), 500, "oops"), at(2))
+            .is_none()
+    );
+    assert!(scene.batch.accepted.is_empty());
+    let seen: Vec<(u16, Outcome)> = scene.batch.responses.iter().map(|r| (r.part, r.outcome)).collect();
+    assert_eq!(seen, [(1, Outcome::Accepted), (2, Outcome::Failed)]);
+    scene.settle();
+    assert_eq!(scene.outbox.rows[&1].attempts, 1);
+    assert_eq!(scene.drain.next_wake(at(2)), Some(at(1_002)));
+    let again = scene.one(at(1_002));
+    assert_eq!(again.request, first.request);
+    assert_ne!(again.ticket, first.ticket);
+}
+
+#[test]
+fn a_split_update_whose_second_part_is_rejected_is_dead() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(130));
+    let first = scene.one(at(0));
+    let second = scene.complete(accepted(first.ticket, at(0)), at(1)).unwrap();
+    assert!(
+        scene
+            .complete(answered(second.ticket, at(1), 200, "falseToo much"), at(2))
+            .is_none()
+    );
+    assert_eq!(scene.batch.dead[0].response, Some(1));
+    scene.settle();
+    assert_eq!(scene.outbox.dead[&1], "rejected with HTTP status 200: Too much");
+}
+
+#[test]
+fn a_client_paused_between_two_parts_sends_all_of_it_again_later() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(130));
+    let first = scene.one(at(0));
+    scene.clients(vec![(row_of("acme"), true)]);
+    assert!(scene.complete(accepted(first.ticket, at(0)), at(1)).is_none());
+    scene.settle();
+    assert_eq!((scene.drain.in_flight(), scene.drain.next_wake(at(1))), (0, None));
+    assert!(scene.outbox.rows.contains_key(&1));
+    scene.clients(vec![(row_of("acme"), false)]);
+    assert_eq!(scene.one(at(2)).request, first.request);
+}
+
+#[test]
+fn sending_disabled_between_two_parts_sends_all_of_it_again_later() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(130));
+    let first = scene.one(at(0));
+    scene.drain.set_enabled(false);
+    assert!(scene.complete(accepted(first.ticket, at(0)), at(1)).is_none());
+    scene.settle();
+    assert!(!scene.drain.wants_to_claim(at(2)));
+    assert!(scene.claim(at(2)).is_empty());
+    scene.drain.set_enabled(true);
+    assert_eq!(scene.one(at(2)).request, first.request);
+}
+
+#[test]
+fn what_a_removed_client_answers_is_recorded() {
+    for (body, left) in [("trueRequest successfully submitted", 0), ("falseNo", 1)] {
+        let mut scene = Scene::acme();
+        scene.put("ada", 1, r#"{"a": "1"}"#);
+        let dispatch = scene.one(at(0));
+        scene.clients(Vec::new());
+        scene.complete(answered(dispatch.ticket, at(0), 200, body), at(1));
+        assert_eq!(scene.batch.responses.len(), 1);
+        scene.settle();
+        assert_eq!((scene.outbox.rows.len(), scene.drain.in_flight()), (left, 0));
+        assert!(scene.outbox.dead.is_empty(), "it may be registered again");
+        assert_eq!(scene.drain.next_wake(at(1)), None);
+    }
+}
+
+/// The client was back before the answer was settled: its entry had been read in the meantime, and passed over.
+#[test]
+fn a_client_that_is_removed_and_back_forgets_nothing() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    scene.clients(Vec::new());
+    scene.complete(answered(dispatch.ticket, at(0), 500, ""), at(1));
+    scene.clients(vec![(row_of("acme"), false)]);
+    assert!(scene.claim_all(at(2)).is_empty(), "still under way");
+    scene.settle();
+    scene.one(at(2));
+}
+
+#[test]
+fn a_client_that_is_back_counts_what_it_has_in_flight() {
+    let only_one = || {
+        vec![(
+            ClientRow {
+                max_in_flight: 1,
+                ..row_of("acme")
+            },
+            false,
+        )]
+    };
+    let mut scene = Scene::new(only_one());
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    scene.put("bob", 2, r#"{"a": "1"}"#);
+    scene.clients(Vec::new());
+    scene.clients(only_one());
+    assert!(scene.claim_all(at(0)).is_empty());
+    scene.complete(accepted(dispatch.ticket, at(0)), at(1));
+    scene.settle();
+    scene.one(at(1));
+}
+
+#[test]
+fn a_refused_token_pauses_the_client_and_kills_nothing() {
+    for status in [401, 403] {
+        let mut scene = Scene::acme();
+        scene.put("ada", 1, r#"{"a": "1"}"#);
+        scene.put("bob", 2, r#"{"a": "1"}"#);
+        let sent = scene.claim_all(at(0));
+        for dispatch in &sent {
+            scene.complete(answered(dispatch.ticket, at(0), status, ""), at(1));
+        }
+        assert_eq!(scene.batch.pauses.len(), 1, "once");
+        scene.settle();
+        assert_eq!((scene.outbox.rows.len(), scene.outbox.rows[&1].attempts), (2, 0));
+        assert_eq!(scene.drain.next_wake(at(1)), None);
+        let renewed = ClientRow {
+            auth_token: Some(Secret::new("new")),
+            ..row_of("acme")
+        };
+        scene.clients(vec![(renewed, false)]);
+        let again = scene.claim_all(at(2));
+        assert_eq!(again.len(), 2);
+        assert_eq!(again[0].auth_token, Some(Secret::new("new")));
+    }
+}
+
+#[test]
+fn a_delay_holds_a_profile_back_from_its_first_entry_on() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            delay: 5_000_000,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    assert!(scene.claim_all(at(0)).is_empty());
+    assert_eq!(scene.drain.next_wake(at(0)), Some(at(5_000)));
+    scene.put("ada", 2, r#"{"a": "2"}"#);
+    scene.outbox.rows.get_mut(&2).unwrap().enqueued_at = at(4_000);
+    assert!(scene.claim_all(at(4_999)).is_empty());
+    let dispatch = scene.one(at(5_000));
+    assert!(
+        dispatch.request.url.ends_with("profile.a=2"),
+        "{}",
+        dispatch.request.url
+    );
+    scene.complete(accepted(dispatch.ticket, at(5_000)), at(5_001));
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1, 2]);
+}
+
+#[test]
+fn an_entry_written_during_a_delivery_goes_with_the_next() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    scene.put("ada", 2, r#"{"a": "2"}"#);
+    assert!(scene.claim_all(at(1)).is_empty());
+    scene.complete(accepted(dispatch.ticket, at(0)), at(2));
+    assert!(scene.claim_all(at(2)).is_empty(), "not settled yet");
+    scene.settle();
+    let next = scene.one(at(3));
+    scene.complete(accepted(next.ticket, at(3)), at(4));
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1, 2]);
+}
+
+#[test]
+fn more_entries_than_one_request_may_merge_go_one_after_another() {
+    let mut scene = Scene::acme();
+    let entries = i64::try_from(2 * MERGE_LIMIT + 1).unwrap();
+    for id in 1..=entries {
+        scene.outbox.put("acme", "ada", 0, id, &format!("{{\"a\": \"{id}\"}}"));
+    }
+    for last in [1_000, 2_000, 2_001] {
+        let dispatch = scene.one(at(0));
+        assert!(
+            dispatch.request.url.ends_with(&format!("profile.a={last}")),
+            "{}",
+            dispatch.request.url
+        );
+        scene.complete(accepted(dispatch.ticket, at(0)), at(1));
+        scene.settle();
+    }
+    assert!(scene.outbox.rows.is_empty());
+    assert_eq!(scene.outbox.accepted.len(), 2 * MERGE_LIMIT + 1);
+}
+
+#[test]
+fn a_503_rests_the_client_for_a_minute_and_retry_after_wins() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    scene.complete(answered(dispatch.ticket, at(0), 503, ""), at(0));
+    scene.settle();
+    let code = ClientCode::parse("acme").unwrap();
+    let probe_at = scene.drain.opening(&code).unwrap().next_try_at;
+    assert_eq!(probe_at, at(0).plus(LIMITER_REST));
+    let due = scene.drain.next_wake(at(0)).unwrap();
+    assert_eq!(
+        due,
+        at(60_100),
+        "an entry that was throttled is no probe itself while others may be"
+    );
+    let dispatch = scene.one(due);
+    let mut report = answered(dispatch.ticket, due, 503, "");
+    if let Ok(answer) = &mut report.result {
+        answer.retry_after = Some("7".to_owned());
+    }
+    scene.complete(report, due);
+    scene.settle();
+    assert_eq!(scene.drain.opening(&code).unwrap().next_try_at, at(67_100));
+    assert_eq!(
+        scene.outbox.rows[&1].attempts, 0,
+        "no attempt counts while the breaker is open"
+    );
+}
+
+/// After an outage, nothing but a bad row is left: it must not keep the breaker open for ever.
+#[test]
+fn a_bad_row_alone_does_not_outlive_an_outage() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let mut now = at(0);
+    for round in 0..20 {
+        let dispatch = scene.one(now);
+        let (status, body) = if round < 7 { (500, "") } else { (200, "falseBad id") };
+        scene.complete(answered(dispatch.ticket, now, status, body), now);
+        scene.settle();
+        if scene.outbox.rows.is_empty() {
+            break;
+        }
+        now = scene.drain.next_wake(now).unwrap();
+    }
+    assert_eq!(scene.outbox.dead[&1], "rejected with HTTP status 200: Bad id");
+}
+
+#[test]
+fn an_entry_that_cannot_be_read_is_dead_and_stops_nobody() {
+    let mut scene = Scene::acme();
+    scene.put("a/b", 1, r#"{"a": "1"}"#);
+    scene.put("ada", 2, "[]");
+    scene.put("bob", 3, r#"{"a": "1"}"#);
+    scene.put("cy", 4, r#"{"a": "1"}"#);
+    scene.outbox.rows.get_mut(&4).unwrap().id_kind = "cookie".to_owned();
+    let dispatch = scene.one(at(0));
+    assert!(dispatch.request.url.contains("=bob&"));
+    scene.complete(accepted(dispatch.ticket, at(0)), at(1));
+    scene.settle();
+    assert_eq!(scene.outbox.dead.keys().copied().collect::<Vec<_>>(), [1, 2, 4]);
+    assert!(
+        scene
+            .outbox
+            .dead
+            .values()
+            .all(|reason| reason.starts_with("invalid entry: "))
+    );
+    assert_eq!((scene.drain.in_flight(), scene.drain.next_wake(at(1))), (0, None));
+}
+
+#[test]
+fn an_unknown_ticket_is_ignored_and_one_from_before_a_reset_too() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let old = scene.one(at(0));
+    scene.drain.reset();
+    scene.clients(vec![(row_of("acme"), false)]);
+    let new = scene.one(at(1));
+    assert_ne!(old.ticket, new.ticket);
+    scene.complete(accepted(old.ticket, at(0)), at(2));
+    scene.complete(accepted(77, at(0)), at(2));
+    assert!(scene.batch.is_empty());
+}
+
+#[test]
+fn the_record_holds_the_body_up_to_its_cap_and_the_attempt() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    scene.outbox.rows.get_mut(&1).unwrap().attempts = 4;
+    let dispatch = scene.one(at(0));
+    scene.complete(answered(dispatch.ticket, at(0), 404, "0123456789abc"), at(1));
+    let record = &scene.batch.responses[0];
+    assert_eq!(record.body.as_deref(), Some("0123456789"));
+    assert_eq!(
+        (record.attempt, record.http_status, record.outcome),
+        (5, Some(404), Outcome::Rejected)
+    );
+    assert_eq!(
+        (record.method, record.request_bytes),
+        (Method::Get, dispatch.request.url.len())
+    );
+}
+
+#[test]
+fn a_failed_claim_gives_its_profiles_back() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    scene.outbox.put("acme", "bob", 5, 2, r#"{"a": "1"}"#);
+    // The search for lanes fails: they must be looked for again.
+    assert!(!scene.drain.unknown_lanes().is_empty());
+    scene.drain.unselect(at(0));
+    assert_eq!(scene.claim_all(at(0)).len(), 2);
+    assert_eq!(scene.drain.in_flight(), 2);
+}
+
+#[test]
+fn a_sweep_finds_what_came_behind_the_cursor() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 10, r#"{"a": "1"}"#);
+    scene.one(at(0));
+    scene.put("bob", 5, r#"{"a": "1"}"#);
+    assert!(
+        scene.claim_all(at(1)).is_empty(),
+        "as by logical replication: below the cursor"
+    );
+    scene.drain.sweep();
+    assert!(scene.one(at(2)).request.url.contains("=bob&"));
+}

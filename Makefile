@@ -124,7 +124,7 @@ fmt-check: ## check that the source is formatted
 lint: ## clippy and shellcheck, every warning an error
 	@$(SETUP) lint
 	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
-	shellcheck --external-sources $$(git ls-files | xargs grep -lE '^#(!/usr/bin/env bash|.*shellcheck shell=bash)' --)
+	shellcheck --external-sources $$(grep -rlE --exclude-dir=.git --exclude-dir=target '^#(!/usr/bin/env bash| shellcheck shell=bash)' .)
 
 .PHONY: doc
 doc: ## build the documentation of the source, every warning an error

@@ -370,12 +370,12 @@ impl World {
             self.under_way.len() <= MAX_IN_FLIGHT,
             "more than {MAX_IN_FLIGHT} in flight"
         );
-        for client in 0..3 {
+        for (client, name) in CLIENTS.iter().enumerate() {
             let in_flight = self.under_way.keys().filter(|key| key.client == code(client)).count();
             assert!(
                 in_flight <= settings(client).max_in_flight,
                 "{in_flight} in flight of {}",
-                CLIENTS[client]
+                name
             );
         }
         claimed
@@ -775,7 +775,7 @@ fn run(steps: Vec<Step>, jitter: f64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, max_shrink_iters: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 3_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Order, coalescing, limits, liveness, and that nothing is lost: see the assertions of the model.
     #[test]

@@ -23,6 +23,7 @@ use std::time::Duration;
 use crate::attrs::FlatAttrs;
 use crate::breaker::{Admission, Opening};
 use crate::client_code::ClientCode;
+use crate::error::Error;
 use crate::horizon::{Horizon, Snapshot};
 use crate::id::{IdKind, ProfileId, ProfileKey};
 use crate::lane::REVISIT_LIMIT;
@@ -492,6 +493,8 @@ impl Drain {
         }
         let client = self.clients.get_mut(&key.client);
         let built = match &client {
+            // Written by hand: nothing that the functions enqueue is empty.
+            Some(_) if !carried.is_empty() && merged.is_empty() => Err(Error::NothingToSend),
             Some(client) if !carried.is_empty() => {
                 request::build(&client.settings.endpoint, &key, &merged, client.settings.method)
             }

@@ -67,7 +67,13 @@ fn read_snapshot(client: &SpiClient<'_>) -> Result<(Snapshot, i64), Fault> {
             .as_deref()
             .and_then(Snapshot::parse)
             .ok_or(Fault::Internal("pg_current_snapshot"))?;
-        Ok((snapshot, last_id.ok_or(Fault::Internal("outbox_id_seq"))?))
+        // Read after the snapshot: what runs from its xmax on is not listed in it.
+        // SAFETY: a plain reader of shared memory.
+        let next_xid = unsafe { pg_sys::ReadNextFullTransactionId() }.value;
+        Ok((
+            snapshot.with_next_xid(next_xid),
+            last_id.ok_or(Fault::Internal("outbox_id_seq"))?,
+        ))
     })
 }
 

@@ -58,6 +58,7 @@ pub extern "C-unwind" fn _PG_init() {
     if pg::is_binary_upgrade() {
         return;
     }
+    pg::keep_backtraces_from_clients();
     if pg::is_being_preloaded() {
         pg::settings::define();
         pg::shared::request();

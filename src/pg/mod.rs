@@ -36,3 +36,12 @@ pub fn is_being_preloaded() -> bool {
     // SAFETY: a plain flag of the postmaster.
     unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
+
+/// With `RUST_BACKTRACE` in the server's environment, errors of Postgres that pass through this library would show its paths
+/// in their DETAIL. Backtraces of panics stay as they are.
+pub fn keep_backtraces_from_clients() {
+    if std::env::var_os("RUST_LIB_BACKTRACE").is_none() {
+        // SAFETY: the process has one thread while libraries are loaded.
+        unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+    }
+}

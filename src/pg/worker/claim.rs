@@ -11,7 +11,7 @@ use target_profile_core::id::ProfileKey;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
-use super::from_postgres;
+use super::clock::from_postgres;
 use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
 use crate::pg::errors::Fault;
 

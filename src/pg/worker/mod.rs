@@ -4,6 +4,7 @@
 //! has the network. While a request is under way no transaction is open.
 
 mod claim;
+mod clock;
 mod guests;
 mod queries;
 mod settle;
@@ -23,6 +24,7 @@ use target_profile_core::time::Timestamp;
 
 use super::settings::{self, Snapshot};
 use super::shared::{self, InFlight, Slot, State};
+use clock::{day_of, now, postgres_now, to_postgres};
 use transaction::{Access, transaction};
 
 /// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
@@ -481,32 +483,6 @@ fn ensure_transport(settings: &Snapshot) -> Result<(), String> {
         *transport = Some(started.map_err(|error| error.to_string())?);
         Ok(())
     })
-}
-
-/// Microseconds between 1970-01-01 and 2000-01-01, where Postgres' time begins.
-const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
-
-fn postgres_now() -> i64 {
-    // SAFETY: reads the clock.
-    unsafe { pg_sys::GetCurrentTimestamp() }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_unix_micros(postgres_now().saturating_add(POSTGRES_EPOCH))
-}
-
-/// As Postgres counts.
-fn to_postgres(time: Timestamp) -> i64 {
-    time.unix_micros().saturating_sub(POSTGRES_EPOCH)
-}
-
-fn from_postgres(time: i64) -> Timestamp {
-    Timestamp::from_unix_micros(time.saturating_add(POSTGRES_EPOCH))
-}
-
-/// The day (UTC) of a point in time, as Postgres' `date` counts: days since 2000-01-01.
-fn day_of(time: Timestamp) -> i32 {
-    i32::try_from(to_postgres(time).div_euclid(86_400_000_000)).unwrap_or(0)
 }
 
 fn my_pid() -> i32 {

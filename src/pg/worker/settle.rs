@@ -6,12 +6,12 @@ use target_profile_core::breaker::Opening;
 use target_profile_core::settlement::{Batch, ResponseRecord};
 use target_profile_core::time::Timestamp;
 
+use super::clock::to_postgres;
 use super::guests::yes;
 use super::queries::{
     ANY_BREAKER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITIONS, ENSURE_PARTITION,
     OVERDUE_PARTITIONS, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_RESPONSES, SETTLE_RETRIES,
 };
-use super::to_postgres;
 use crate::pg::errors::Fault;
 
 /// Writes the whole batch.

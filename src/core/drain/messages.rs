@@ -1,0 +1,103 @@
+//! What goes into the drain and what comes out of it.
+
+use std::time::Duration;
+
+use crate::client_code::ClientCode;
+use crate::request::Request;
+use crate::secret::Secret;
+use crate::time::Timestamp;
+
+/// What the drain as a whole may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests in flight at a time, over all clients.
+    pub max_in_flight: usize,
+    /// How much of an answer's body is recorded, bytes.
+    pub body_bytes: usize,
+}
+
+/// A range of one lane to be read in the order of ids: the query is
+/// `client_code = client AND priority = priority AND id > above AND id <= up_to ORDER BY id LIMIT limit`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneRead {
+    /// Whose lane.
+    pub client: ClientCode,
+    /// Which of its lanes.
+    pub priority: i16,
+    /// Ids above this one.
+    pub above: i64,
+    /// Ids up to and including this one.
+    pub up_to: i64,
+    /// At most so many rows.
+    pub limit: u32,
+    pub(super) revisit: bool,
+}
+
+/// The head of one entry, as a lane read finds it.
+#[derive(Debug, Clone)]
+pub struct Head {
+    /// Index into the lane reads.
+    pub read: usize,
+    /// Outbox id.
+    pub id: i64,
+    /// `id_kind` as stored.
+    pub id_kind: String,
+    /// `profile_id` as stored.
+    pub profile_id: String,
+    /// When it was written.
+    pub enqueued_at: Timestamp,
+    /// Not before this point in time.
+    pub next_attempt_at: Option<Timestamp>,
+}
+
+/// One entry of a selected profile, as the outbox stores it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Index into the selected profiles.
+    pub profile: usize,
+    /// Outbox id.
+    pub id: i64,
+    /// `attrs` as JSON text.
+    pub attrs: String,
+    /// Attempts that counted against it.
+    pub attempts: u32,
+    /// When it was written.
+    pub enqueued_at: Timestamp,
+}
+
+/// A request to be sent now.
+#[derive(Debug, Clone)]
+pub struct Dispatch {
+    /// Names it in [`Drain::complete`].
+    pub ticket: u64,
+    /// What to send.
+    pub request: Request,
+    /// The client's token.
+    pub auth_token: Option<Secret>,
+    /// How long it may take in all.
+    pub timeout: Duration,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Which one.
+    pub ticket: u64,
+    /// When it was handed to the network.
+    pub sent_at: Timestamp,
+    /// From then until its end.
+    pub duration: Duration,
+    /// The answer, or what went wrong on the way.
+    pub result: Result<Answer, String>,
+}
+
+/// What the server answered.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header `Retry-After`, as it came.
+    pub retry_after: Option<String>,
+    /// The start of the body.
+    pub body: Vec<u8>,
+}

@@ -73,7 +73,7 @@ installcheck: ## run the SQL tests on the installed extension, on the running se
 .PHONY: package
 package: $(STAGED) ## pack the built files into target/package, to be unpacked at /
 	mkdir -p '$(CARGO_TARGET_DIR)/package'
-	version=$$(sed -nE '/^\[package\]/,/^\[/s/^version *= *"(.*)"/\1/p' Cargo.toml); \
+	@version=$$(sed -nE '/^\[package\]/,/^\[/s/^version *= *"(.*)"/\1/p' Cargo.toml); \
 	archive="$(CARGO_TARGET_DIR)/package/target_profile-$$version-pg$(PG)-$$(uname -m).tar.gz"; \
 	tar --create --gzip --file "$$archive" --owner 0 --group 0 --exclude .complete --directory '$(STAGE)' .; \
 	echo "$$archive"

@@ -38,8 +38,13 @@ fuzz_target!(|input: &[u8]| {
     };
     check(&flat);
 
-    // A value per column gives the same as the object of all columns.
     let object: Map<String, Value> = serde_json::from_str(text).expect("it has just been read");
+    // No attribute hides another: there are as many as there are leaves.
+    assert_eq!(
+        flat.len(),
+        object.values().map(|value| leaves(value, &options)).sum::<usize>()
+    );
+    // A value per column gives the same as the object of all columns.
     assert_eq!(FlatAttrs::from_pairs(object, &options), Ok(flat.clone()));
 
     // Merging an update with itself changes nothing.
@@ -64,6 +69,18 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(pairs, flat.len());
     }
 });
+
+/// How many attributes a value gives.
+fn leaves(value: &Value, options: &FlattenOptions) -> usize {
+    match value {
+        Value::Object(members) => members.values().map(|value| leaves(value, options)).sum(),
+        Value::Array(elements) if options.arrays == Arrays::Indexed => {
+            elements.iter().map(|value| leaves(value, options)).sum()
+        }
+        Value::Null => usize::from(options.null_value.is_some()),
+        _ => 1,
+    }
+}
 
 /// What holds for all attributes: names and values that can be sent, and the way to a `jsonb` column and back.
 fn check(flat: &FlatAttrs) {

@@ -68,7 +68,7 @@ pub struct Entry {
 /// A request to be sent now.
 #[derive(Debug, Clone)]
 pub struct Dispatch {
-    /// Names it in [`Drain::complete`].
+    /// Names it in [`Drain::complete`](super::Drain::complete).
     pub ticket: u64,
     /// What to send.
     pub request: Request,

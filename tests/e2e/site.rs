@@ -5,7 +5,7 @@ use std::time::Duration;
 use support::{Cluster, Db, MockTarget, cluster};
 
 /// How long anything may take that must happen at all.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// The worker in `pg_stat_activity`.
 pub const WORKER: &str = "target_profile worker";

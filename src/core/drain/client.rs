@@ -116,6 +116,13 @@ impl Parked {
         }
     }
 
+    /// All of them may go at once.
+    pub(super) fn make_due(&mut self) {
+        let at_once = Timestamp::from_unix_micros(0);
+        self.due = self.at.keys().map(|key| (at_once, key.clone())).collect();
+        self.at.values_mut().for_each(|at| *at = at_once);
+    }
+
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<ProfileKey> {
         if self.due.first()?.0 > now {
             return None;

@@ -133,6 +133,8 @@ impl Drain {
                     if (paused || renewed) && client.breaker.opening().is_some() {
                         client.breaker = Default::default();
                         client.breaker_moved = true;
+                        // Nor do they wait for what the old endpoint had made of them.
+                        client.parked.make_due();
                     }
                     self.look_for_lanes |= client.paused && !paused;
                     client.settings = settings;

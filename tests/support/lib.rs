@@ -7,6 +7,7 @@
 pub mod bank;
 pub mod cluster;
 pub mod mock_target;
+pub mod tls;
 pub mod wait;
 
 pub use cluster::{Cluster, Db, Mode, sqlstate};

@@ -6,6 +6,7 @@ mod bank;
 mod copies;
 mod crash;
 mod delivery;
+mod endpoint_matrix;
 mod merging;
 mod never_in_the_way;
 mod quiet;

@@ -139,7 +139,9 @@ CREATE FUNCTION target_profile.resume(client_code text) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
-    UPDATE target_profile.client AS c SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
+    -- Also closes a breaker that is open: the worker sees that resumed_at has changed.
+    UPDATE target_profile.client AS c
+    SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, resumed_at = clock_timestamp()
     WHERE c.client_code = resume.client_code;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_unregistered(resume.client_code);

@@ -17,6 +17,11 @@ COMMENT ON FUNCTION target_profile.remove_client(text, boolean) IS
     'Removes a client; refused while entries wait, unless dead_letter_waiting moves them to dead_letter';
 COMMENT ON FUNCTION target_profile.pause(text, text) IS 'Stops sending for a client; its entries wait';
 COMMENT ON FUNCTION target_profile.resume(text) IS 'Sends for a paused client again';
+COMMENT ON FUNCTION target_profile.retry(bigint) IS
+    'Puts a dead letter back into the outbox, without the attributes that newer updates have set since';
+COMMENT ON FUNCTION target_profile.retry_all(text, timestamptz) IS
+    'Puts the dead letters of a client that failed since then back into the outbox; returns how many';
+COMMENT ON FUNCTION target_profile.discard(bigint) IS 'Marks a dead letter as given up on purpose';
 COMMENT ON FUNCTION target_profile.adopt() IS
     'Makes this database the one that may send, after a restore, a copy or pg_upgrade';
 COMMENT ON FUNCTION target_profile.result(bigint) IS
@@ -33,8 +38,8 @@ COMMENT ON COLUMN target_profile.client.client_code IS 'Adobe Target''s client c
 COMMENT ON COLUMN target_profile.client.endpoint IS 'URL template; {client} stands for the client code. https unless the host is loopback';
 COMMENT ON COLUMN target_profile.client.auth_token IS 'Sent as Authorization: Bearer; for admins only';
 COMMENT ON COLUMN target_profile.client.method IS 'auto (GET if it fits, else POST), get or post';
-COMMENT ON COLUMN target_profile.client.daily_quota IS 'Requests in any rolling 24 hours; not yet enforced';
-COMMENT ON COLUMN target_profile.client.backfill_share IS 'Part of the quota that low priorities may use, from 0 to 1; not yet enforced';
+COMMENT ON COLUMN target_profile.client.daily_quota IS 'At most so many requests in any rolling 24 hours, retries counted';
+COMMENT ON COLUMN target_profile.client.backfill_share IS 'Part of the quota that priorities below 0 may use, from 0 to 1';
 COMMENT ON COLUMN target_profile.client.delay IS 'How long a profile is held back from its first waiting entry on, to merge more';
 COMMENT ON COLUMN target_profile.client.arrays IS 'json (arrays as JSON text) or indexed (tags.0, tags.1, …)';
 COMMENT ON COLUMN target_profile.client.null_value IS 'What is sent for NULL; NULL: attributes without a value are left out';
@@ -45,6 +50,7 @@ COMMENT ON COLUMN target_profile.client.timeout IS 'How long one request may tak
 COMMENT ON COLUMN target_profile.client.paused_at IS 'Since when nothing is sent; NULL: not paused';
 COMMENT ON COLUMN target_profile.client.paused_by IS 'admin (pause was called) or unauthorized (Target answered 401 or 403)';
 COMMENT ON COLUMN target_profile.client.pause_reason IS 'Why, for a person';
+COMMENT ON COLUMN target_profile.client.resumed_at IS 'When resume was called last';
 
 COMMENT ON TABLE target_profile.outbox IS 'Updates that wait to be sent; rows go when Target has accepted them';
 COMMENT ON COLUMN target_profile.outbox.attrs IS 'What will be sent: a flat object of strings';
@@ -52,12 +58,27 @@ COMMENT ON COLUMN target_profile.outbox.source IS 'function, or the table whose 
 COMMENT ON COLUMN target_profile.outbox.attempts IS 'Attempts that count against max_attempts';
 COMMENT ON COLUMN target_profile.outbox.next_attempt_at IS 'Not sent again before; NULL: not tried yet';
 COMMENT ON COLUMN target_profile.outbox.last_outcome IS 'How the last attempt ended';
+COMMENT ON COLUMN target_profile.outbox.retried_at IS 'When it was taken back from the dead letters; NULL: it never was one';
 COMMENT ON SEQUENCE target_profile.outbox_id_seq IS 'Ids of outbox entries; a dead letter keeps its entry''s id';
 
 COMMENT ON TABLE target_profile.dead_letter IS 'Updates that were given up or could not be enqueued, each with the reason';
 COMMENT ON COLUMN target_profile.dead_letter.reason IS 'Why, for a person';
 COMMENT ON COLUMN target_profile.dead_letter.response_id IS 'The response that decided it, if there was one';
 COMMENT ON COLUMN target_profile.dead_letter.discarded_at IS 'When it was discarded on purpose';
+COMMENT ON COLUMN target_profile.dead_letter.raw IS 'It never was in the outbox: attrs is what the row had, not yet checked';
+COMMENT ON TABLE target_profile.overtaken IS
+    'Attributes of dead letters that newer updates have set since; retry leaves them out';
+
+COMMENT ON TABLE target_profile.activity IS
+    'Per client and minute what was sent and how it ended: the ledger of the quota, and a time series';
+COMMENT ON COLUMN target_profile.activity.minute IS 'Its beginning; it counts against the quota until its end is 24 hours old';
+COMMENT ON COLUMN target_profile.activity.reserved IS 'Requests reserved before they were sent; after a crash all of them count as sent';
+COMMENT ON COLUMN target_profile.activity.reserved_backfill IS 'Those of them for priorities below 0';
+COMMENT ON COLUMN target_profile.activity.sent IS 'Requests that count against daily_quota; written about once a second';
+COMMENT ON COLUMN target_profile.activity.sent_backfill IS 'Those of them for priorities below 0, which count against backfill_share';
+COMMENT ON COLUMN target_profile.activity.accepted IS 'How many of the requests sent in this minute ended so; the same for the next columns';
+COMMENT ON COLUMN target_profile.activity.counted_to IS 'Internal: the last response in these numbers';
+
 
 COMMENT ON TABLE target_profile.response IS
     'One row for each request that was sent; partitioned by day, old days go with target_profile.response_retention';
@@ -75,8 +96,12 @@ COMMENT ON SEQUENCE target_profile.response_id_seq IS 'Ids of responses';
 COMMENT ON TABLE target_profile.binding IS 'The cluster and database that may send; written by the first add_client and by adopt';
 COMMENT ON TABLE target_profile.backing_off IS 'Clients whose endpoint does not work at present, as the worker sees it';
 
-COMMENT ON VIEW target_profile.status IS 'Each client: state and why, backlog, age of its oldest entry';
-COMMENT ON COLUMN target_profile.status.state IS 'active, idle, paused, backing off, not adopted or disabled';
+COMMENT ON VIEW target_profile.status IS 'Each client: state and why, backlog, age of its oldest entry, quota';
+COMMENT ON COLUMN target_profile.status.state IS 'not adopted, disabled, paused, backing off, quota, active or idle: the first that applies';
+COMMENT ON COLUMN target_profile.status.quota_used IS 'Requests in the last 24 hours, by whole minutes';
+COMMENT ON COLUMN target_profile.status.quota_left IS 'How many more may be sent now';
+COMMENT ON COLUMN target_profile.status.quota_resumes_at IS 'When there may be more, if there may be none now';
+COMMENT ON COLUMN target_profile.status.forecast IS 'How long the backlog takes at the pace of the last ten minutes and within the quota; NULL: nothing goes out, or too early to tell';
 COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, last error';
 
 COMMENT ON FUNCTION target_profile._privileges(text) IS 'Internal: the grants of a level';
@@ -88,6 +113,14 @@ COMMENT ON FUNCTION target_profile._raise_unregistered(text) IS 'Internal: the e
 COMMENT ON FUNCTION target_profile._ensure_response_partition(date) IS 'Internal: makes the partition of response for a day';
 COMMENT ON FUNCTION target_profile._response_partitions_before(timestamptz) IS 'Internal: partitions of response that are over';
 COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'Internal: drops them';
+COMMENT ON FUNCTION target_profile._close_activity() IS 'Internal: accounts for what a crash has left open';
+COMMENT ON FUNCTION target_profile._put_back(bigint[]) IS 'Internal: moves dead letters to the outbox';
+COMMENT ON FUNCTION target_profile._raise_no_dead_letter(bigint) IS 'Internal: the error for an id that is no dead letter''s';
+COMMENT ON FUNCTION target_profile._check_update(text, text, text, jsonb, boolean) IS 'Internal: whether a dead letter can be sent';
+COMMENT ON FUNCTION target_profile._standing_function() IS 'Internal: what decides how a client stands';
+COMMENT ON FUNCTION target_profile._standing(boolean, timestamptz, text, text, timestamptz, timestamptz, text, bigint, bigint, bigint, double precision, timestamptz[], integer[], integer[]) IS
+    'Internal: decides how a client stands';
+COMMENT ON FUNCTION target_profile._wake_for_all() IS 'Internal: has the worker read the outbox from its front when this transaction commits';
 COMMENT ON FUNCTION target_profile._wake() IS 'Internal: has the worker look around when this transaction commits';
 COMMENT ON FUNCTION target_profile._system_identifier() IS 'Internal: the identifier of this cluster';
 COMMENT ON FUNCTION target_profile._workers() IS 'Internal: what the view worker shows';

@@ -20,9 +20,14 @@ $$;
 
 -- Monitoring sees how it goes, not what is sent.
 GRANT USAGE ON SCHEMA target_profile TO pg_monitor;
-GRANT SELECT ON target_profile.status, target_profile.worker TO pg_monitor;
+GRANT SELECT ON target_profile.status, target_profile.worker, target_profile.activity TO pg_monitor;
 GRANT EXECUTE ON FUNCTION target_profile._workers(), target_profile._is_adopted(), target_profile._system_identifier()
     TO pg_monitor;
+DO $$
+BEGIN
+    EXECUTE pg_catalog.format('GRANT EXECUTE ON FUNCTION %s TO pg_monitor', target_profile._standing_function());
+END
+$$;
 
 -- A worker that waits for the extension hears of it.
 SELECT target_profile._wake();

@@ -27,11 +27,11 @@ BEGIN
     IF level IN ('reader', 'admin') THEN
         RETURN QUERY
         SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
-        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'backing_off', 'status', 'worker']) t;
+        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker']) t;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
-            'target_profile._system_identifier()']::regprocedure[]) f;
+            'target_profile._system_identifier()']::regprocedure[] || target_profile._standing_function()) f;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(target_profile._entry_points()) f
@@ -55,7 +55,7 @@ BEGIN
         SELECT 'EXECUTE', 'FUNCTION ' || p.oid::regprocedure
         FROM pg_proc p
         WHERE p.pronamespace = 'target_profile'::regnamespace
-          AND p.proname IN ('add_client', 'set_client', 'remove_client', 'pause', 'resume', 'adopt');
+          AND p.proname IN ('add_client', 'set_client', 'remove_client', 'pause', 'resume', 'adopt', 'retry', 'retry_all', 'discard');
     END IF;
 END
 $$;
@@ -70,6 +70,14 @@ AS $$
     JOIN pg_proc p ON p.oid = d.objid
     WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
       AND p.pronamespace <> 'target_profile'::regnamespace
+$$;
+
+-- What decides for the view status how a client stands; by its name, because its arguments are many.
+CREATE FUNCTION target_profile._standing_function() RETURNS regprocedure
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.oid::regprocedure FROM pg_proc p
+    WHERE p.pronamespace = 'target_profile'::regnamespace AND p.proname = '_standing'
 $$;
 
 -- Not SECURITY DEFINER: whoever hands out rights must have them.

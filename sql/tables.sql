@@ -40,6 +40,7 @@ CREATE TABLE target_profile.client (
     paused_at timestamptz,
     paused_by text,
     pause_reason text,
+    resumed_at timestamptz,
     registered_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 
@@ -66,7 +67,8 @@ CREATE TABLE target_profile.outbox (
     enqueued_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     attempts integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz,
-    last_outcome text
+    last_outcome text,
+    retried_at timestamptz
 ) WITH (
     fillfactor = 90,
     autovacuum_vacuum_scale_factor = 0,
@@ -80,6 +82,9 @@ ALTER SEQUENCE target_profile.outbox_id_seq OWNED BY target_profile.outbox.id;
 CREATE INDEX outbox_lane ON target_profile.outbox (client_code, priority, id);
 -- All entries of one profile, merged when its turn comes.
 CREATE INDEX outbox_profile ON target_profile.outbox (client_code, id_kind, profile_id, id);
+
+-- Dead letters that are sent again: few, and looked for whenever something is accepted.
+CREATE INDEX outbox_retried ON target_profile.outbox (client_code, id_kind, profile_id, id) WHERE retried_at IS NOT NULL;
 
 -- What could not be enqueued or delivered. Looser than outbox: a row of a table whose trigger is wired wrongly has no id.
 CREATE TABLE target_profile.dead_letter (
@@ -97,9 +102,41 @@ CREATE TABLE target_profile.dead_letter (
     reason text NOT NULL,
     failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     response_id bigint,
-    discarded_at timestamptz
+    discarded_at timestamptz,
+    raw boolean NOT NULL DEFAULT false
 );
 CREATE INDEX dead_letter_client ON target_profile.dead_letter (client_code, failed_at);
+CREATE INDEX dead_letter_profile ON target_profile.dead_letter (client_code, id_kind, profile_id, id);
+
+-- Attributes of dead letters that newer updates of the profile have set since: sent again, they are left out, so that no older
+-- value follows a newer one. A table of its own and not a column: the worker must not wait for the lock of somebody who is
+-- about to retry a dead letter.
+CREATE TABLE target_profile.overtaken (
+    id bigint,
+    attr text COLLATE "C",
+    PRIMARY KEY (id, attr)
+);
+
+-- The quota's ledger and the time series in one. What a client may send is reserved here before it is sent; a crash turns all
+-- that was reserved into sent. While requests go out a row is written about once a second, not once a request: a long snapshot
+-- keeps every version. Fillfactor: those versions stay on one page (HOT), and vacuum is hardly needed.
+-- counted_to: the last response that is part of the numbers, so that a restart can add what a crash has left out.
+CREATE TABLE target_profile.activity (
+    client_code text COLLATE "C",
+    minute timestamptz,
+    reserved integer NOT NULL DEFAULT 0,
+    reserved_backfill integer NOT NULL DEFAULT 0,
+    sent integer NOT NULL DEFAULT 0,
+    sent_backfill integer NOT NULL DEFAULT 0,
+    accepted integer NOT NULL DEFAULT 0,
+    rejected integer NOT NULL DEFAULT 0,
+    unrecognised integer NOT NULL DEFAULT 0,
+    unauthorized integer NOT NULL DEFAULT 0,
+    throttled integer NOT NULL DEFAULT 0,
+    failed integer NOT NULL DEFAULT 0,
+    counted_to bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (client_code, minute)
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 -- One row a request. Partitioned by day (UTC), so that old rows go by dropping a table, not by DELETE; the partitions are
 -- made by the worker and are not members of the extension, so that pg_dump keeps them. The indexes are the partitions' own:
@@ -140,4 +177,6 @@ SELECT pg_catalog.pg_extension_config_dump('target_profile.client', '');
 SELECT pg_catalog.pg_extension_config_dump('target_profile.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('target_profile.outbox_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('target_profile.dead_letter', '');
+SELECT pg_catalog.pg_extension_config_dump('target_profile.overtaken', '');
+SELECT pg_catalog.pg_extension_config_dump('target_profile.activity', '');
 SELECT pg_catalog.pg_extension_config_dump('target_profile.response_id_seq', '');

@@ -26,6 +26,12 @@ pgrx::extension_sql_file!(
     name = "clients",
     requires = ["tables", pg::wake::_wake, pg::status::_system_identifier]
 );
+pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["tables"]);
+pgrx::extension_sql_file!(
+    "../sql/dead_letters.sql",
+    name = "dead_letters",
+    requires = ["clients", pg::dead_letters::_check_update, pg::wake::_wake_for_all]
+);
 pgrx::extension_sql_file!(
     "../sql/entries.sql",
     name = "entries",
@@ -34,9 +40,13 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = ["clients", "entries", pg::status::_workers]
+    requires = ["clients", "entries", pg::status::_workers, pg::status::_standing]
 );
-pgrx::extension_sql_file!("../sql/grants.sql", name = "grants", requires = ["views"]);
+pgrx::extension_sql_file!(
+    "../sql/grants.sql",
+    name = "grants",
+    requires = ["views", "dead_letters", "activity"]
+);
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
     name = "comments",

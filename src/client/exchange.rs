@@ -12,7 +12,7 @@ use target_profile_core::time::Timestamp;
 /// Sends one request and reads the start of its answer; nothing of it can take longer than the request's timeout.
 pub(crate) async fn exchange(http: reqwest::Client, dispatch: Dispatch) -> Report {
     let ticket = dispatch.ticket;
-    let sent_at = now();
+    let sent_at = dispatch.sent_at;
     let started = Instant::now();
     let result = answer(&http, dispatch).await.map_err(|error| describe(&error));
     Report {

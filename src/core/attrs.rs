@@ -161,6 +161,23 @@ impl FlatAttrs {
         self.0.extend(newer.0);
     }
 
+    /// Drops the attributes that `other` has with the same value.
+    pub fn drop_equal(&mut self, other: &Self) {
+        self.0.retain(|name, value| other.0.get(name) != Some(value));
+    }
+
+    /// Drops the attributes whose names `other` has.
+    pub fn drop_named(&mut self, other: &Self) {
+        self.0.retain(|name, _| !other.0.contains_key(name));
+    }
+
+    /// `count` attributes from the one at `first` on, in the order of names.
+    #[must_use]
+    pub fn slice(&self, first: usize, count: usize) -> Self {
+        let part = self.0.iter().skip(first).take(count);
+        Self(part.map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
     /// Names and values, by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))

@@ -45,6 +45,8 @@ pub struct Opening {
 pub struct Breaker {
     failures: u32,
     rejections: u32,
+    /// How often it has opened or a probe has failed since something was accepted.
+    trips: u32,
     open: Option<Opening>,
     probing: bool,
 }
@@ -119,11 +121,11 @@ impl Breaker {
     }
 
     fn trip(&mut self, probe: bool, asked: Option<Duration>, why: &str, now: Timestamp, jitter: f64) {
-        let excess = self
-            .failures
-            .max(self.rejections.saturating_sub(REJECTIONS_TO_OPEN))
-            .max(1);
-        let wait = asked.unwrap_or_else(|| retry::backoff(excess, jitter));
+        // Stragglers say nothing new: only what opens it, and each probe that fails, makes the next one wait longer.
+        if self.open.is_none() || probe {
+            self.trips = self.trips.saturating_add(1);
+        }
+        let wait = asked.unwrap_or_else(|| retry::backoff(self.trips, jitter));
         match &mut self.open {
             None => {
                 self.open = Some(Opening {

@@ -4,6 +4,7 @@
 
 pub mod attrs;
 pub mod breaker;
+pub mod budget;
 pub mod client_code;
 pub mod drain;
 pub mod endpoint;
@@ -12,10 +13,12 @@ pub mod horizon;
 pub mod id;
 pub mod lane;
 pub mod limits;
+pub mod quota;
 pub mod request;
 pub mod retry;
 pub mod secret;
 pub mod settings;
 pub mod settlement;
+pub mod status;
 pub mod time;
 pub mod verdict;

@@ -103,6 +103,8 @@ pub struct Request {
     pub url: String,
     /// The body if it is a POST: [`POST_CONTENT_TYPE`].
     pub body: Option<String>,
+    /// How many of the update's attributes are in it: those that come next in the order of names.
+    pub attrs: usize,
 }
 
 impl Request {
@@ -218,7 +220,9 @@ impl<'a> Frame<'a> {
         text.push_str(self.key.kind.as_str());
         text.push('=');
         push_encoded(&mut text, self.key.id.as_str());
+        let mut attrs = 0;
         for (name, value) in part {
+            attrs += 1;
             text.push('&');
             text.push_str(PREFIX);
             push_encoded(&mut text, name);
@@ -230,11 +234,13 @@ impl<'a> Frame<'a> {
                 method: Method::Get,
                 url: text,
                 body: None,
+                attrs,
             },
             Method::Post => Request {
                 method: Method::Post,
                 url,
                 body: Some(text),
+                attrs,
             },
         }
     }

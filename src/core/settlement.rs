@@ -1,10 +1,13 @@
 //! What the outbox must be told after requests have ended: one batch is one short transaction of the worker.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::attrs::FlatAttrs;
 use crate::breaker::Opening;
 use crate::client_code::ClientCode;
 use crate::id::ProfileKey;
+use crate::quota::{Count, Minute};
 use crate::request::Method;
 use crate::time::Timestamp;
 use crate::verdict::Outcome;
@@ -68,6 +71,61 @@ pub struct Dead {
     pub response: Option<usize>,
 }
 
+/// A part of a client's quota that is set aside for requests of one minute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reservation {
+    /// Whose.
+    pub client: ClientCode,
+    /// The minute in which it can be used.
+    pub minute: Minute,
+    /// How many requests.
+    pub count: Count,
+}
+
+/// What is to be added to the activity of one client in one minute.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Activity {
+    /// Reserved; in force once it is durable.
+    pub reserved: Count,
+    /// Given back of what was reserved.
+    pub returned: Count,
+    /// Requests handed to the network.
+    pub sent: Count,
+    /// How many of them ended how.
+    pub outcomes: Outcomes,
+}
+
+/// A number for each [`Outcome`], in the order of [`Outcome::ALL`].
+pub type Outcomes = [u64; Outcome::ALL.len()];
+
+impl Activity {
+    /// Whether it tells of requests, and not only of what was reserved.
+    pub fn has_requests(&self) -> bool {
+        !self.sent.is_zero() || self.outcomes.iter().any(|&n| n > 0)
+    }
+
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.reserved += other.reserved;
+        self.returned += other.returned;
+        self.sent += other.sent;
+        for (mine, theirs) in self.outcomes.iter_mut().zip(other.outcomes) {
+            *mine += theirs;
+        }
+    }
+}
+
+/// Attributes that Target has, or may have: dead letters of the profile that are older no longer set them.
+#[derive(Debug, Clone)]
+pub struct Arrived {
+    /// Whose.
+    pub key: ProfileKey,
+    /// The highest outbox id in the request.
+    pub newest: i64,
+    /// What arrived.
+    pub attrs: FlatAttrs,
+}
+
 /// Everything that one transaction of the worker settles.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -83,6 +141,10 @@ pub struct Batch {
     pub pauses: Vec<(ClientCode, String)>,
     /// Breakers that opened, moved or closed (`None`).
     pub breakers: Vec<(ClientCode, Option<Opening>)>,
+    /// What has arrived.
+    pub arrived: Vec<Arrived>,
+    /// What was sent and how it ended, by client and minute.
+    pub activity: BTreeMap<(ClientCode, Minute), Activity>,
     /// Deliveries that end with this batch.
     pub(crate) ended: Vec<Ended>,
 }
@@ -91,7 +153,23 @@ pub struct Batch {
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) ticket: u64,
-    pub(crate) again_at: Option<Timestamp>,
+    pub(crate) again: Option<Again>,
+}
+
+/// A profile's next turn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Again {
+    pub(crate) at: Timestamp,
+    /// It failed, so the next request is a retry.
+    pub(crate) retry: bool,
+}
+
+impl Again {
+    /// Not "now": the clock may be set back before it comes to that.
+    pub(crate) const AT_ONCE: Self = Self {
+        at: Timestamp::from_unix_micros(0),
+        retry: false,
+    };
 }
 
 impl Batch {
@@ -101,6 +179,8 @@ impl Batch {
             && self.dead.is_empty()
             && self.breakers.is_empty()
             && self.pauses.is_empty()
+            && self.accepted.is_empty()
+            && self.activity.is_empty()
             && self.ended.is_empty()
     }
 }

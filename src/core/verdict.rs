@@ -24,6 +24,16 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 6] = [
+        Self::Accepted,
+        Self::Rejected,
+        Self::Unrecognised,
+        Self::Unauthorized,
+        Self::Throttled,
+        Self::Failed,
+    ];
+
     /// The name in `response.outcome`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -92,13 +92,28 @@ fn select_one(code: &str) -> Result<ClientSettings, Fault> {
     let mut found = as_owner(|| with_latest_snapshot(|| Spi::connect(|client| select(client, Some(code)))))?;
     match found.pop() {
         None => Err(Fault::UnknownClient(code.to_owned())),
-        Some((_, Ok(settings), _)) => Ok(settings),
-        Some((client, Err(fault), _)) => Err(Fault::BadClient { client, fault }),
+        Some(Registered {
+            settings: Ok(settings), ..
+        }) => Ok(settings),
+        Some(Registered {
+            code,
+            settings: Err(fault),
+            ..
+        }) => Err(Fault::BadClient { client: code, fault }),
     }
 }
 
-/// One row: the code, the settings if they are valid, and whether the client is paused.
-pub type Registered = (String, Result<ClientSettings, SettingError>, bool);
+/// One row of `client`.
+pub struct Registered {
+    /// Its code.
+    pub code: String,
+    /// Its settings, if they are valid.
+    pub settings: Result<ClientSettings, SettingError>,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// When it was resumed last.
+    pub resumed_at: Option<TimestampWithTimeZone>,
+}
 
 /// The rows of `client`: all, or one.
 ///
@@ -126,8 +141,12 @@ pub fn select(client: &SpiClient<'_>, code: Option<&str>) -> Result<Vec<Register
                 max_in_flight: row.get(12)?.ok_or(missing("client.max_in_flight"))?,
                 timeout: micros(row.get(13)?.ok_or(missing("client.timeout"))?),
             };
-            let paused = row.get(14)?.ok_or(missing("client.paused_at"))?;
-            rows.push((client_code, settings.check(), paused));
+            rows.push(Registered {
+                code: client_code,
+                settings: settings.check(),
+                paused: row.get(14)?.ok_or(missing("client.paused_at"))?,
+                resumed_at: row.get(15)?,
+            });
         }
         Ok(rows)
     })

@@ -7,6 +7,8 @@
 #![allow(unsafe_code)]
 
 pub mod clients;
+pub mod clock;
+pub mod dead_letters;
 pub mod errors;
 pub mod launcher;
 pub mod outbox;

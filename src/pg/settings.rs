@@ -19,6 +19,8 @@ static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(256);
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(30);
 /// Minutes: 7 days, long enough for the question what happened last week, short enough to hold at a million rows a day.
 static RESPONSE_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 60);
+/// Minutes: 90 days. A row a client and minute is small, and a quarter is what a trend is read from.
+static ACTIVITY_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(90 * 24 * 60);
 /// Bytes. Target's answers are below 200; an HTML error page says what it has to say in its first 2 kB.
 static RESPONSE_BODY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(2048);
 static CA_FILE: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -76,6 +78,16 @@ pub fn define() {
         GucFlags::UNIT_MIN,
     );
     GucRegistry::define_int_guc(
+        c"target_profile.activity_retention",
+        c"How long target_profile.activity keeps its rows.",
+        c"At least two days: the quota is counted from them.",
+        &ACTIVITY_RETENTION,
+        2 * 24 * 60,
+        3650 * 24 * 60,
+        GucContext::Sighup,
+        GucFlags::UNIT_MIN,
+    );
+    GucRegistry::define_int_guc(
         c"target_profile.response_body_limit",
         c"How much of an answer's body target_profile.response keeps.",
         c"The rest is not stored.",
@@ -101,6 +113,11 @@ pub fn define() {
         GucContext::Sighup,
         GucFlags::SUPERUSER_ONLY,
     );
+}
+
+/// `target_profile.enabled`.
+pub fn enabled() -> bool {
+    ENABLED.get()
 }
 
 /// The databases that get a worker, in the order given, each once.
@@ -129,6 +146,8 @@ pub struct Snapshot {
     pub poll_interval: Duration,
     /// `target_profile.response_retention`.
     pub retention: Duration,
+    /// `target_profile.activity_retention`.
+    pub activity_retention: Duration,
     /// `target_profile.ca_file` and `target_profile.proxy`.
     pub transport: Options,
 }
@@ -145,6 +164,7 @@ impl Snapshot {
             },
             poll_interval: Duration::from_secs(positive(&POLL_INTERVAL)),
             retention: Duration::from_secs(positive(&RESPONSE_RETENTION) * 60),
+            activity_retention: Duration::from_secs(positive(&ACTIVITY_RETENTION) * 60),
             transport: Options {
                 ca_file: text(&CA_FILE).map(PathBuf::from),
                 proxy: text(&PROXY),

@@ -49,6 +49,8 @@ struct Signal {
     process: AtomicI32,
     /// Something was committed since the worker looked last.
     work: AtomicBool,
+    /// Entries have come behind what the worker has read.
+    all: AtomicBool,
     /// Counts the commits that changed clients.
     clients: AtomicU64,
     /// Where `wait` sleeps until the worker has settled something.
@@ -69,6 +71,7 @@ impl Signals {
                 database: AtomicU32::new(0),
                 process: AtomicI32::new(-1),
                 work: AtomicBool::new(false),
+                all: AtomicBool::new(false),
                 clients: AtomicU64::new(0),
                 settled: SharedCondition(std::cell::UnsafeCell::new(new_condition())),
             }),
@@ -280,6 +283,21 @@ impl Slot {
     /// Whether something was committed since the last call.
     pub fn take_work(self) -> bool {
         self.signal().work.swap(false, Ordering::AcqRel)
+    }
+
+    /// Asks for the outbox to be read from its front. Cannot fail: it runs inside commits.
+    pub fn announce_all(self) {
+        self.signal().all.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked for since the last call.
+    pub fn take_all(self) -> bool {
+        self.signal().all.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether there is a worker.
+    pub fn is_served(self) -> bool {
+        self.signal().process.load(Ordering::Acquire) >= 0
     }
 
     /// Tells everybody that clients were changed. Cannot fail: it runs inside commits.

@@ -1,11 +1,16 @@
-//! What the views `status` and `worker` show of the worker's shared memory.
+//! What the views `status` and `worker` show: of the worker's shared memory, and of what the core makes of the tables.
 
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
+use target_profile_core::breaker::Opening;
+use target_profile_core::quota::{Count, Minute, Quota};
+use target_profile_core::status::{Facts, Pause, Server, Standing, standing};
+use target_profile_core::time::Timestamp;
 
+use super::clock::{from_postgres, now, to_postgres};
 use super::settings;
-use super::shared::{self, State};
+use super::shared::{self, Slot, State};
 
 /// The identifier that initdb gave to this cluster.
 #[pg_extern(schema = "target_profile", stable, parallel_safe)]
@@ -61,6 +66,121 @@ fn _workers() -> TableIterator<
         rows.push((database, None, state, None, Some(error), None));
     }
     TableIterator::new(rows)
+}
+
+/// How a client stands, from what the tables say of it.
+#[pg_extern(schema = "target_profile", volatile, parallel_restricted)]
+#[allow(clippy::too_many_arguments, reason = "the columns of the view's tables, by their names")]
+#[allow(clippy::type_complexity, reason = "pgrx reads the columns from the signature")]
+fn _standing(
+    adopted: Option<bool>,
+    paused_at: Option<TimestampWithTimeZone>,
+    paused_by: Option<&str>,
+    pause_reason: Option<&str>,
+    failing_since: Option<TimestampWithTimeZone>,
+    next_probe_at: Option<TimestampWithTimeZone>,
+    failure: Option<&str>,
+    waiting: Option<i64>,
+    waiting_fresh: Option<i64>,
+    daily_quota: Option<i64>,
+    backfill_share: Option<f64>,
+    minutes: Option<Vec<TimestampWithTimeZone>>,
+    sent: Option<Vec<i32>>,
+    sent_backfill: Option<Vec<i32>>,
+) -> TableIterator<
+    'static,
+    (
+        name!(state, String),
+        name!(reason, Option<String>),
+        name!(since, Option<TimestampWithTimeZone>),
+        name!(next_try_at, Option<TimestampWithTimeZone>),
+        name!(quota_used, i64),
+        name!(quota_left, i64),
+        name!(quota_resumes_at, Option<TimestampWithTimeZone>),
+        name!(forecast, Option<Interval>),
+    ),
+> {
+    let sent = sent.unwrap_or_default().into_iter().zip(sent_backfill.unwrap_or_default());
+    let sent = minutes
+        .unwrap_or_default()
+        .into_iter()
+        .zip(sent)
+        .map(|(minute, (all, backfill))| {
+            let count = Count {
+                all: u64::from(all.unsigned_abs()),
+                backfill: u64::from(backfill.unsigned_abs()),
+            };
+            (Minute::of(point(minute)), count)
+        })
+        .collect();
+    let facts = Facts {
+        adopted: adopted.unwrap_or(false),
+        server: server(),
+        pause: paused_at.map(|at| Pause {
+            at: point(at),
+            unauthorized: paused_by == Some("unauthorized"),
+            reason: pause_reason.map(ToOwned::to_owned),
+        }),
+        opening: failing_since.map(|since| Opening {
+            since: point(since),
+            next_try_at: next_probe_at.map_or(point(since), point),
+            reason: failure.unwrap_or_default().to_owned(),
+        }),
+        waiting: number(waiting),
+        waiting_fresh: number(waiting_fresh),
+        quota: Quota::new(number(daily_quota), backfill_share.unwrap_or(1.0)),
+        sent,
+    };
+    let Standing {
+        state,
+        reason,
+        since,
+        next_try_at,
+        quota_used,
+        quota_left,
+        quota_resumes_at,
+        forecast,
+    } = standing(&facts, now());
+    let shown = |at: Option<Timestamp>| at.and_then(|at| TimestampWithTimeZone::try_from(to_postgres(at)).ok());
+    let forecast = forecast.and_then(|after| {
+        let micros = i64::try_from(after.as_micros()).ok()?;
+        Interval::new(0, 0, micros).ok()
+    });
+    TableIterator::once((
+        state.as_str().to_owned(),
+        reason,
+        shown(since),
+        shown(next_try_at),
+        i64::try_from(quota_used).unwrap_or(i64::MAX),
+        i64::try_from(quota_left).unwrap_or(i64::MAX),
+        shown(quota_resumes_at),
+        forecast,
+    ))
+}
+
+fn point(at: TimestampWithTimeZone) -> Timestamp {
+    from_postgres(at.into_inner())
+}
+
+fn number(count: Option<i64>) -> u64 {
+    count.and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+}
+
+/// Whether and why this server sends.
+fn server() -> Server {
+    // SAFETY: a plain reader of shared memory.
+    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    if !shared::is_ready() {
+        Server::NotPreloaded
+    } else if !settings::enabled() {
+        Server::Disabled
+    } else if standby {
+        Server::Standby
+    } else if Slot::of_my_database().is_some_and(Slot::is_served) {
+        Server::Sends
+    } else {
+        Server::NoWorker
+    }
 }
 
 fn time(postgres_time: i64) -> Option<TimestampWithTimeZone> {

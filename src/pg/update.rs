@@ -22,6 +22,13 @@ use super::{clients, outbox};
 /// A `jsonb` argument as its text: pgrx's own type would panic on deep nesting before anybody could say what is wrong.
 pub struct JsonText(String);
 
+impl JsonText {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromDatum for JsonText {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _type: pg_sys::Oid) -> Option<Self> {
         if is_null {

@@ -15,6 +15,7 @@ thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static WORK: Cell<bool> = const { Cell::new(false) };
     static CLIENTS: Cell<bool> = const { Cell::new(false) };
+    static ALL: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The worker is told when this transaction commits, and not if it aborts.
@@ -29,6 +30,14 @@ pub fn clients_at_commit() {
     if register() {
         WORK.set(true);
         CLIENTS.set(true);
+    }
+}
+
+/// The same, when entries came back with ids that the worker has passed.
+fn all_at_commit() {
+    if register() {
+        WORK.set(true);
+        ALL.set(true);
     }
 }
 
@@ -57,13 +66,16 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => false,
         _ => return,
     };
-    let (work, clients) = (WORK.replace(false), CLIENTS.replace(false));
+    let (work, clients, all) = (WORK.replace(false), CLIENTS.replace(false), ALL.replace(false));
     if committed
         && work
         && let Some(slot) = Slot::of_my_database()
     {
         if clients {
             slot.announce_clients();
+        }
+        if all {
+            slot.announce_all();
         }
         slot.announce_work();
     }
@@ -73,4 +85,10 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
 #[pg_extern(schema = "target_profile")]
 fn _wake() {
     clients_at_commit();
+}
+
+/// Has the worker read the whole outbox when this transaction commits.
+#[pg_extern(schema = "target_profile")]
+fn _wake_for_all() {
+    all_at_commit();
 }

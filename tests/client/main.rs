@@ -17,6 +17,7 @@ use target_profile_core::drain::{Answer, Dispatch, Report};
 use target_profile_core::limits::VERDICT_BODY_BYTES;
 use target_profile_core::request::{Method, POST_CONTENT_TYPE, Request};
 use target_profile_core::secret::Secret;
+use target_profile_core::time::Timestamp;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const TOKEN: &str = "hush-hush-token";
@@ -39,9 +40,11 @@ fn get(ticket: u64, url: &str) -> Dispatch {
         method: Method::Get,
         url: url.to_owned(),
         body: None,
+        attrs: 1,
     };
     Dispatch {
         ticket,
+        sent_at: Timestamp::from_unix_micros(1_700_000_000_000_000),
         request,
         auth_token: None,
         timeout: Duration::from_secs(10),
@@ -123,6 +126,7 @@ fn a_post_carries_its_body_type_and_token() {
         method: Method::Post,
         url: mock.url("acme"),
         body: Some(body.to_owned()),
+        attrs: 1,
     };
     let dispatch = Dispatch {
         request,

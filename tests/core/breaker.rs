@@ -21,7 +21,7 @@ fn probe(breaker: &mut Breaker, outcome: Outcome, asked: Option<Duration>, milli
     breaker.note(outcome, true, asked, outcome.as_str(), at(millis), 1.0);
 }
 
-/// Opened at 0; the first probe is due after `backoff(5)`.
+/// Opened at 0; the first probe is due after `backoff(1)`.
 fn opened() -> Breaker {
     let mut breaker = Breaker::default();
     for _ in 0..FAILURES_TO_OPEN {
@@ -41,10 +41,10 @@ fn failures_in_a_row_open_it() {
         assert_eq!(breaker.opening(), None);
         note(&mut breaker, outcome, 5);
         let opening = breaker.opening().unwrap();
-        assert_eq!((opening.since, opening.next_try_at), (at(5), at(16_005)));
+        assert_eq!((opening.since, opening.next_try_at), (at(5), at(1_005)));
         assert_eq!(opening.reason, outcome.as_str());
-        assert_eq!(breaker.admits(at(16_004)), Admission::NotBefore(at(16_005)));
-        assert_eq!(breaker.admits(at(16_005)), Admission::Probe);
+        assert_eq!(breaker.admits(at(1_004)), Admission::NotBefore(at(1_005)));
+        assert_eq!(breaker.admits(at(1_005)), Admission::Probe);
     }
 }
 
@@ -102,7 +102,7 @@ fn rejections_in_a_row_open_it_unless_something_is_accepted() {
     probe(&mut breaker, Outcome::Rejected, None, 1_000);
     assert_eq!(
         breaker.admits(at(1_000)),
-        Admission::NotBefore(at(2_000)),
+        Admission::NotBefore(at(3_000)),
         "still nothing but rejections"
     );
     assert_eq!(breaker.opening().unwrap().since, at(0));
@@ -121,11 +121,11 @@ fn an_accepted_probe_closes_it() {
 #[test]
 fn a_failed_probe_keeps_it_open_for_longer() {
     let mut breaker = opened();
-    probe(&mut breaker, Outcome::Failed, None, 16_000);
-    assert_eq!(breaker.admits(at(16_000)), Admission::NotBefore(at(48_000)));
-    probe(&mut breaker, Outcome::Throttled, Some(SECOND), 48_000);
+    probe(&mut breaker, Outcome::Failed, None, 1_000);
+    assert_eq!(breaker.admits(at(1_000)), Admission::NotBefore(at(3_000)));
+    probe(&mut breaker, Outcome::Throttled, Some(SECOND), 3_000);
     let opening = breaker.opening().unwrap();
-    assert_eq!((opening.since, opening.next_try_at), (at(0), at(49_000)));
+    assert_eq!((opening.since, opening.next_try_at), (at(0), at(4_000)));
     assert_eq!(opening.reason, "throttled");
 }
 
@@ -139,18 +139,26 @@ fn a_rejected_probe_closes_what_failures_opened() {
 #[test]
 fn stragglers_do_not_move_it_but_may_ask_for_time() {
     let mut breaker = opened();
-    note(&mut breaker, Outcome::Failed, 10_000);
-    note(&mut breaker, Outcome::Rejected, 10_000);
-    assert_eq!(breaker.admits(at(0)), Admission::NotBefore(at(16_000)));
-    breaker.note(Outcome::Throttled, false, Some(SECOND), "x", at(10_000), 0.0);
+    for _ in 0..50 {
+        note(&mut breaker, Outcome::Failed, 100);
+    }
+    note(&mut breaker, Outcome::Rejected, 100);
+    assert_eq!(breaker.admits(at(0)), Admission::NotBefore(at(1_000)));
+    breaker.note(Outcome::Throttled, false, Some(SECOND / 2), "x", at(100), 0.0);
     assert_eq!(
         breaker.admits(at(0)),
-        Admission::NotBefore(at(16_000)),
+        Admission::NotBefore(at(1_000)),
         "less time than it has anyway"
     );
     breaker.note(Outcome::Throttled, false, Some(60 * SECOND), "x", at(10_000), 0.0);
     assert_eq!(breaker.admits(at(0)), Admission::NotBefore(at(70_000)));
     assert_eq!(breaker.opening().unwrap().reason, "failed");
+    probe(&mut breaker, Outcome::Failed, None, 70_000);
+    assert_eq!(
+        breaker.admits(at(70_000)),
+        Admission::NotBefore(at(72_000)),
+        "stragglers make no probe wait longer"
+    );
     note(&mut breaker, Outcome::Accepted, 11_000);
     assert_eq!(breaker.opening(), None);
 }

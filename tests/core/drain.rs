@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, Report};
+use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, OVERTAKEN, Registration, Report};
 use target_profile_core::horizon::Snapshot;
 use target_profile_core::id::{IdKind, ProfileKey};
+use target_profile_core::quota::{Count, Minute, WINDOW};
 use target_profile_core::settings::{ClientRow, ClientSettings};
-use target_profile_core::settlement::Batch;
+use target_profile_core::settlement::{Batch, Reservation};
 use target_profile_core::time::Timestamp;
 
 use crate::outbox::{at, row_of};
@@ -50,6 +51,16 @@ enum Treatment {
     AnswerLost,
 }
 
+/// Where a claim fails.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Failure {
+    Lanes,
+    Entries,
+    Reservation,
+    /// The worker dies when the reservation is durable, before anything is sent.
+    CrashAfterReservation,
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Begin,
@@ -61,11 +72,15 @@ enum Step {
     /// A claim, during which a transaction may begin, write and perhaps commit after the snapshot was taken.
     Claim(Option<(Write, bool)>),
     /// A claim that fails halfway.
-    ClaimFails(bool),
+    ClaimFails(Failure),
     Answer(usize, Treatment),
     Settle,
     Wait(u64),
+    /// The clock is set back.
+    SetBack(u64),
     Crash(u8),
+    /// A dead letter goes back to the outbox.
+    RetryDead(usize),
     Pause(usize),
     Resume(usize),
     Remove(usize),
@@ -82,6 +97,7 @@ struct Row {
     enqueued_at: Timestamp,
     attempts: u32,
     next_attempt_at: Option<Timestamp>,
+    retried: bool,
 }
 
 /// When an entry was written and when it could be seen, on the count of all events.
@@ -100,6 +116,7 @@ struct Tx {
 struct InFlight {
     dispatch: Dispatch,
     key: ProfileKey,
+    can_wait: bool,
 }
 
 struct World {
@@ -113,8 +130,16 @@ struct World {
     lives: HashMap<i64, Life>,
     /// Every row ever written, by profile and attribute.
     values: HashMap<(ProfileKey, usize), Vec<i64>>,
-    dead: BTreeMap<i64, String>,
+    dead: BTreeMap<i64, (String, Row)>,
+    /// Attributes of dead letters that newer entries have set since.
+    overtaken: BTreeMap<i64, BTreeSet<String>>,
     accepted: BTreeSet<i64>,
+    /// The table `activity`: what is reserved.
+    reserved: BTreeMap<(ClientCode, Minute), Count>,
+    /// When requests of each client were sent, and whether all of their entries could wait.
+    sent: [Vec<(Timestamp, bool)>; 3],
+    /// Values are so large that an update of two attributes takes two requests.
+    padded: bool,
     /// For each attribute of each profile the entries whose values arrived, in this order.
     arrived: HashMap<(ProfileKey, usize), Vec<i64>>,
     paused: [bool; 3],
@@ -152,6 +177,8 @@ fn settings(client: usize) -> ClientSettings {
         _ => ClientRow {
             max_in_flight: 4,
             max_attempts: 4,
+            daily_quota: 25,
+            backfill_share: 0.3,
             ..row
         },
     };
@@ -166,7 +193,7 @@ fn new_drain() -> Drain {
 }
 
 impl World {
-    fn new(jitter: f64) -> Self {
+    fn new(jitter: f64, padded: bool) -> Self {
         let mut world = Self {
             now: at(1_000_000),
             event: 0,
@@ -178,7 +205,11 @@ impl World {
             lives: HashMap::new(),
             values: HashMap::new(),
             dead: BTreeMap::new(),
+            overtaken: BTreeMap::new(),
             accepted: BTreeSet::new(),
+            reserved: BTreeMap::new(),
+            sent: Default::default(),
+            padded,
             arrived: HashMap::new(),
             paused: [false; 3],
             registered: [true; 3],
@@ -199,10 +230,54 @@ impl World {
     fn tell_clients(&mut self) {
         let clients = (0..3)
             .filter(|&i| self.registered[i])
-            .map(|i| (settings(i), self.paused[i]))
+            .map(|i| Registration {
+                settings: settings(i),
+                paused: self.paused[i],
+                resumed_at: None,
+                charged: self.charged(&code(i)),
+            })
             .collect();
-        self.drain.set_clients(clients);
+        self.drain.set_clients(clients, self.now);
         self.drain.set_enabled(self.enabled);
+    }
+
+    /// What the worker reads of the ledger when it starts.
+    fn charged(&self, code: &ClientCode) -> Vec<(Minute, Count)> {
+        self.reserved
+            .iter()
+            .filter(|((client, _), _)| client == code)
+            .map(|((_, minute), count)| (*minute, *count))
+            .collect()
+    }
+
+    fn reserve(&mut self, reservations: &[Reservation]) {
+        for Reservation { client, minute, count } in reservations {
+            *self.reserved.entry((client.clone(), *minute)).or_default() += *count;
+        }
+    }
+
+    /// One more request of this client: none of its rolling 24 hours may hold more than the quota.
+    fn note_sent(&mut self, key: &ProfileKey, can_wait: bool) {
+        let client = CLIENTS.iter().position(|code| *code == key.client.as_str()).unwrap();
+        self.sent[client].push((self.now, can_wait));
+        let settings = settings(client);
+        let share = (settings.daily_quota as f64 * settings.backfill_share) as usize;
+        for (limit, only_waiting) in [(usize::try_from(settings.daily_quota).unwrap(), false), (share, true)] {
+            let mut times: Vec<Timestamp> = self.sent[client]
+                .iter()
+                .filter(|(_, waits)| *waits || !only_waiting)
+                .map(|(at, _)| *at)
+                .collect();
+            times.sort_unstable();
+            for window in times.windows(limit + 1) {
+                assert!(
+                    window[limit].since(window[0]) >= WINDOW,
+                    "{} requests of {} within 24 hours, of which {limit} are allowed",
+                    limit + 1,
+                    CLIENTS[client]
+                );
+            }
+        }
     }
 
     fn tick(&mut self) -> u64 {
@@ -236,6 +311,7 @@ impl World {
             enqueued_at: self.now,
             attempts: 0,
             next_attempt_at: None,
+            retried: false,
         };
         self.lives.insert(id, Life { drawn, committed: None });
         self.open[tx].rows.push(row);
@@ -265,7 +341,7 @@ impl World {
     }
 
     /// Steps 1 and 2 of the cycle, and the start of 3.
-    fn claim(&mut self, race: Option<(Write, bool)>, fails: Option<bool>) -> Claimed {
+    fn claim(&mut self, race: Option<(Write, bool)>, fails: Option<Failure>) -> Claimed {
         let mut claimed = Claimed::default();
         if std::mem::take(&mut self.woken) {
             self.drain.new_work();
@@ -290,8 +366,8 @@ impl World {
             if gaps.is_empty() {
                 break;
             }
-            if fails == Some(false) {
-                self.drain.unselect(self.now);
+            if fails == Some(Failure::Lanes) {
+                self.drain.unselect();
                 return claimed;
             }
             for (client, above, below) in gaps {
@@ -328,8 +404,8 @@ impl World {
         claimed.moved |= !reads.is_empty();
         let profiles = self.drain.select(&reads, &heads, self.now, &mut self.batch);
         claimed.moved |= !profiles.is_empty();
-        if fails.is_some() {
-            self.drain.unselect(self.now);
+        if fails == Some(Failure::Entries) {
+            self.drain.unselect();
             return claimed;
         }
         let mut entries = Vec::new();
@@ -341,30 +417,52 @@ impl World {
             );
             let merged = expected.entry(key.clone()).or_default();
             for row in visible.values().filter(|row| row.key == *key).take(MERGE_LIMIT) {
-                merged.extend(values(row));
+                let left = self.values_left(row);
+                merged.extend(left.clone());
                 entries.push(Entry {
                     profile: index,
                     id: row.id,
-                    attrs: serde_json_text(row),
+                    attrs: json_text(&left),
                     attempts: row.attempts,
                     enqueued_at: row.enqueued_at,
+                    retried: row.retried,
                 });
             }
         }
-        for dispatch in self.drain.claim(profiles, entries, &mut self.batch) {
+        let dispatches = self.drain.claim(profiles, entries, &mut self.batch);
+        let reservations = self.drain.reservations(&dispatches, self.now);
+        if fails == Some(Failure::Reservation) {
+            self.drain.withdraw(&dispatches);
+            return claimed;
+        }
+        self.reserve(&reservations);
+        if fails == Some(Failure::CrashAfterReservation) {
+            self.crash(0);
+            return claimed;
+        }
+        self.drain.reserved(reservations);
+        assert!(self.drain.reservations(&dispatches, self.now).is_empty());
+        for dispatch in self.drain.send(dispatches, self.now) {
+            assert_eq!(dispatch.sent_at, self.now);
             let (key, pairs) = decode(&dispatch);
-            assert_eq!(
-                Some(&pairs),
-                expected.get(&key),
-                "one request holds all that is visible of {key:?}"
-            );
+            let visible_of_key = &expected[&key];
+            if self.padded {
+                assert!(pairs.iter().all(|(name, value)| visible_of_key.get(name) == Some(value)));
+            } else {
+                assert_eq!(&pairs, visible_of_key, "one request holds all that is visible of {key:?}");
+            }
             assert!(
                 self.under_way.insert(key.clone(), dispatch.ticket).is_none(),
                 "{key:?} twice at once"
             );
+            let can_wait = visible
+                .values()
+                .filter(|row| row.key == key)
+                .all(|row| row.priority < 0);
+            self.note_sent(&key, can_wait);
             self.requests += 1;
             claimed.sent += 1;
-            self.in_flight.push(InFlight { dispatch, key });
+            self.in_flight.push(InFlight { dispatch, key, can_wait });
         }
         assert!(
             self.under_way.len() <= MAX_IN_FLIGHT,
@@ -386,10 +484,12 @@ impl World {
         let (key, pairs) = decode(dispatch);
         for (name, value) in pairs {
             let attr = ATTRS.iter().position(|attr| *attr == name).unwrap();
-            let id: i64 = value.parse().unwrap();
+            let id: i64 = value.trim_end_matches('x').parse().unwrap();
             let committed = self.lives[&id].committed.expect("only committed values are sent");
             let before = self.arrived.entry((key.clone(), attr)).or_default();
-            for other in before.iter() {
+            // What Target refused in the end was given up, though it may have come through before a crash.
+            let refused = |id: &i64| matches!(self.dead.get(id), Some((reason, _)) if reason.contains("rejected"));
+            for other in before.iter().filter(|other| !refused(other)) {
                 assert!(
                     committed > self.lives[other].drawn,
                     "{key:?} {name}: {id} was committed before {other} was written, and arrives after it",
@@ -400,7 +500,7 @@ impl World {
     }
 
     fn answer(&mut self, index: usize, treatment: Treatment) {
-        let InFlight { dispatch, key } = self.in_flight.swap_remove(index);
+        let InFlight { dispatch, key, can_wait } = self.in_flight.swap_remove(index);
         let answer = |status: u16, retry_after: Option<String>, body: &str| {
             Ok(Answer {
                 status,
@@ -435,18 +535,25 @@ impl World {
             result,
         };
         self.jitter = (self.jitter * 7.3 + 0.19).fract();
-        assert!(
-            self.drain
-                .complete(report, self.now, self.jitter, &mut self.batch)
-                .is_none(),
-            "nothing was split"
-        );
+        let next = self.drain.complete(report, self.now, self.jitter, &mut self.batch);
+        if let Some(dispatch) = next {
+            assert!(self.padded, "nothing was split");
+            self.note_sent(&key, can_wait);
+            self.in_flight.push(InFlight { dispatch, key, can_wait });
+            return;
+        }
         self.ended.push(key);
     }
 
     fn settle(&mut self) {
-        self.drain.report_breakers(&mut self.batch);
+        self.drain.report(self.now, &mut self.batch);
         let batch = std::mem::take(&mut self.batch);
+        for ((client, minute), activity) in &batch.activity {
+            let reserved = self.reserved.entry((client.clone(), *minute)).or_default();
+            *reserved += activity.reserved;
+            assert!(reserved.all >= activity.returned.all && reserved.backfill >= activity.returned.backfill);
+            *reserved -= activity.returned;
+        }
         for id in &batch.accepted {
             assert!(
                 self.outbox.remove(id).is_some(),
@@ -455,12 +562,21 @@ impl World {
             self.accepted.insert(*id);
         }
         for dead in &batch.dead {
-            assert!(
-                self.outbox.remove(&dead.id).is_some(),
-                "{} is dead and is not in the outbox",
-                dead.id
-            );
-            self.dead.insert(dead.id, dead.reason.clone());
+            let row = self.outbox.remove(&dead.id).expect("what is dead was in the outbox");
+            self.dead.insert(dead.id, (dead.reason.clone(), row));
+        }
+        for arrived in &batch.arrived {
+            let dead = self.dead.values().map(|(_, row)| row);
+            let retried = self.outbox.values().filter(|row| row.retried);
+            let older: Vec<i64> = dead
+                .chain(retried)
+                .filter(|row| row.key == arrived.key && row.id < arrived.newest)
+                .map(|row| row.id)
+                .collect();
+            for id in older {
+                let names = arrived.attrs.iter().map(|(name, _)| name.to_owned());
+                self.overtaken.entry(id).or_default().extend(names);
+            }
         }
         for retry in &batch.retries {
             let row = self.outbox.get_mut(&retry.id).expect("a retry of an entry that waits");
@@ -514,12 +630,28 @@ impl World {
                     self.claim_until_nothing_is_due();
                 }
             }
-            Step::ClaimFails(late) => _ = self.claim(None, Some(late)),
+            Step::ClaimFails(failure) => _ = self.claim(None, Some(failure)),
             Step::Answer(index, treatment) if !self.in_flight.is_empty() => {
                 self.answer(index % self.in_flight.len(), treatment);
             }
             Step::Settle => self.settle(),
             Step::Wait(millis) => self.now = self.now.plus(Duration::from_millis(millis)),
+            Step::SetBack(millis) => {
+                self.now = Timestamp::from_unix_micros(self.now.unix_micros() - i64::try_from(millis).unwrap() * 1_000);
+            }
+            Step::RetryDead(index) if !self.dead.is_empty() => {
+                let id = *self.dead.keys().nth(index % self.dead.len()).unwrap();
+                let (_, row) = self.dead.remove(&id).unwrap();
+                let row = Row {
+                    attempts: 0,
+                    next_attempt_at: None,
+                    enqueued_at: self.now,
+                    retried: true,
+                    ..row
+                };
+                self.outbox.insert(id, row);
+                self.drain.sweep();
+            }
             Step::Crash(arrived) => self.crash(arrived),
             Step::Pause(client) => {
                 self.paused[client] = true;
@@ -541,7 +673,7 @@ impl World {
                 self.enabled = enabled;
                 self.tell_clients();
             }
-            Step::Write(..) | Step::Commit(_) | Step::Abort(_) | Step::Answer(..) => {}
+            Step::Write(..) | Step::Commit(_) | Step::Abort(_) | Step::Answer(..) | Step::RetryDead(_) => {}
         }
     }
 
@@ -591,7 +723,12 @@ impl World {
             if !free {
                 continue;
             }
-            if self.drain.opening(&code(client)).is_none() {
+            if self.drain.held_by_quota().any(|held| *held == code(client)) {
+                assert!(
+                    in_flight > 0 || self.drain.next_wake(self.now).is_some(),
+                    "{key:?} waits for quota and nobody will wake for it"
+                );
+            } else if self.drain.opening(&code(client)).is_none() {
                 assert!(due > self.now, "{key:?} could be sent and is not");
                 assert!(
                     self.drain.next_wake(self.now).is_some(),
@@ -640,9 +777,12 @@ impl World {
             );
         }
         assert!(self.outbox.is_empty(), "left behind: {:?}", self.outbox);
-        for (id, reason) in &self.dead {
+        for (id, (reason, _)) in &self.dead {
             if !wrong_before.contains(id) && !doomed.contains(id) {
-                assert!(reason.contains("Invalid"), "{id} died while all was well: {reason}");
+                assert!(
+                    reason.contains("Invalid") || reason == OVERTAKEN,
+                    "{id} died while all was well: {reason}"
+                );
             }
         }
         self.check_final_values();
@@ -685,15 +825,21 @@ struct Claimed {
     sent: usize,
 }
 
-/// The attributes of an entry; each value names the entry.
-fn values(row: &Row) -> impl Iterator<Item = (String, String)> {
-    (0..ATTRS.len())
-        .filter(|attr| row.attrs & (1 << attr) != 0)
-        .map(|attr| (ATTRS[attr].to_owned(), row.id.to_string()))
+impl World {
+    /// The attributes of an entry that newer ones have not set since it was a dead letter; each value names the entry.
+    fn values_left(&self, row: &Row) -> BTreeMap<String, String> {
+        let padding = if self.padded { "x".repeat(35_000) } else { String::new() };
+        (0..ATTRS.len())
+            .filter(|attr| row.attrs & (1 << attr) != 0)
+            .map(|attr| (ATTRS[attr].to_owned(), format!("{}{padding}", row.id)))
+            .filter(|(name, _)| !row.retried || !self.overtaken.get(&row.id).is_some_and(|gone| gone.contains(name)))
+            .collect()
+    }
 }
 
-fn serde_json_text(row: &Row) -> String {
-    let members: Vec<String> = values(row)
+fn json_text(values: &BTreeMap<String, String>) -> String {
+    let members: Vec<String> = values
+        .iter()
         .map(|(name, value)| format!("\"{name}\": \"{value}\""))
         .collect();
     format!("{{{}}}", members.join(", "))
@@ -743,6 +889,15 @@ fn any_treatment() -> impl Strategy<Value = Treatment> {
     ]
 }
 
+fn any_failure() -> impl Strategy<Value = Failure> {
+    prop_oneof![
+        Just(Failure::Lanes),
+        Just(Failure::Entries),
+        Just(Failure::Reservation),
+        Just(Failure::CrashAfterReservation),
+    ]
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => Just(Step::Begin),
@@ -752,10 +907,12 @@ fn any_step() -> impl Strategy<Value = Step> {
         10 => any_write().prop_map(Step::Autocommit),
         10 => Just(Step::Claim(None)),
         4 => (any_write(), any::<bool>()).prop_map(|race| Step::Claim(Some(race))),
-        1 => any::<bool>().prop_map(Step::ClaimFails),
+        2 => any_failure().prop_map(Step::ClaimFails),
         16 => (any::<usize>(), any_treatment()).prop_map(|(index, treatment)| Step::Answer(index, treatment)),
         10 => Just(Step::Settle),
-        5 => prop_oneof![Just(1), 100..2_000u64, Just(60_000), Just(400_000)].prop_map(Step::Wait),
+        6 => prop_oneof![Just(1), 100..2_000u64, Just(60_000), Just(400_000), Just(86_000_000)].prop_map(Step::Wait),
+        1 => prop_oneof![1..2_000u64, Just(5_000_000)].prop_map(Step::SetBack),
+        3 => any::<usize>().prop_map(Step::RetryDead),
         1 => any::<u8>().prop_map(Step::Crash),
         1 => (0..3usize).prop_map(Step::Pause),
         3 => (0..3usize).prop_map(Step::Resume),
@@ -766,8 +923,8 @@ fn any_step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn run(steps: Vec<Step>, jitter: f64) {
-    let mut world = World::new(jitter);
+fn run(steps: Vec<Step>, jitter: f64, padded: bool) {
+    let mut world = World::new(jitter, padded);
     for step in steps {
         world.step(step);
     }
@@ -783,7 +940,7 @@ proptest! {
         steps in prop::collection::vec(any_step(), 1..150),
         jitter in 0.0..1.0f64,
     ) {
-        run(steps, jitter);
+        run(steps, jitter, false);
     }
 
     /// Only writers and claims: most likely to meet a transaction that commits late.
@@ -802,7 +959,20 @@ proptest! {
             1..60,
         ),
     ) {
-        run(steps, 0.5);
+        run(steps, 0.5, false);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The same with updates that need several requests each.
+    #[test]
+    fn nothing_of_a_split_update_is_lost_or_overtaken(
+        steps in prop::collection::vec(any_step(), 1..80),
+        jitter in 0.0..1.0f64,
+    ) {
+        run(steps, jitter, true);
     }
 }
 
@@ -817,7 +987,7 @@ proptest! {
     ) {
         let row = ClientRow { max_in_flight, ..row_of("acme") };
         let mut drain = Drain::new(Limits { max_in_flight: 100, body_bytes: 0 });
-        drain.set_clients(vec![(row.check().unwrap(), false)]);
+        drain.set_clients(vec![crate::outbox::registered(row, false)], at(0));
         let mut waiting: Vec<(i16, usize)> = priorities.iter().copied().zip(1..).collect();
         waiting.sort_by_key(|&(priority, id)| (std::cmp::Reverse(priority), id));
         let mut outbox = crate::outbox::Outbox::default();

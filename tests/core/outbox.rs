@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, MERGE_LIMIT, Report};
+use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, MERGE_LIMIT, Registration, Report};
 use target_profile_core::endpoint::Endpoint;
 use target_profile_core::horizon::Snapshot;
 use target_profile_core::settings::ClientRow;
@@ -34,6 +34,16 @@ pub fn row_of(code: &str) -> ClientRow {
     }
 }
 
+/// A client, registered so; nothing of its quota is used.
+pub fn registered(row: ClientRow, paused: bool) -> Registration {
+    Registration {
+        settings: row.check().unwrap(),
+        paused,
+        resumed_at: None,
+        charged: Vec::new(),
+    }
+}
+
 /// A row of the outbox, as far as the drain reads it.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -48,11 +58,23 @@ pub struct Row {
 }
 
 /// The outbox of one writer: what is put is committed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbox {
+    pub now: Timestamp,
     pub rows: BTreeMap<i64, Row>,
     pub dead: BTreeMap<i64, String>,
     pub accepted: Vec<i64>,
+}
+
+impl Default for Outbox {
+    fn default() -> Self {
+        Self {
+            now: at(0),
+            rows: BTreeMap::new(),
+            dead: BTreeMap::new(),
+            accepted: Vec::new(),
+        }
+    }
 }
 
 impl Outbox {
@@ -120,14 +142,19 @@ impl Outbox {
                 attrs: row.attrs.clone(),
                 attempts: row.attempts,
                 enqueued_at: row.enqueued_at,
+                retried: false,
             }));
         }
-        drain.claim(profiles, entries, batch)
+        let dispatches = drain.claim(profiles, entries, batch);
+        let reservations = drain.reservations(&dispatches, now);
+        drain.reserved(reservations);
+        assert!(drain.reservations(&dispatches, now).is_empty());
+        drain.send(dispatches, now)
     }
 
     /// The settlement of the drain's cycle.
     pub fn settle(&mut self, drain: &mut Drain, batch: &mut Batch) {
-        drain.report_breakers(batch);
+        drain.report(self.now, batch);
         let batch = std::mem::take(batch);
         for id in &batch.accepted {
             self.rows.remove(id).unwrap();

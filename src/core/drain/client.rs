@@ -4,9 +4,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::lane_priorities_gap;
+use super::parked::Parked;
+use crate::attrs::FlatAttrs;
 use crate::breaker::{Admission, Breaker};
+use crate::budget::RetryBudget;
 use crate::id::ProfileKey;
 use crate::lane::Lane;
+use crate::quota::{Class, Ledger, Quota};
 use crate::settings::ClientSettings;
 use crate::time::Timestamp;
 
@@ -14,38 +18,71 @@ use crate::time::Timestamp;
 /// are not read on: memory stays bounded, the rest waits in the table.
 pub(super) const PARKED_LIMIT: usize = 10_000;
 
+/// Of so many profiles of a client it is remembered which parts of a split update have arrived. Those beyond are sent again
+/// as a whole. A profile has at most what Target keeps of it, so this is a few megabytes at most.
+const PARTIAL_LIMIT: usize = 64;
+
 /// One client: its settings, its lanes, its profiles that wait for their time.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) settings: ClientSettings,
     pub(super) paused: bool,
+    /// When `resume` was called last.
+    pub(super) resumed_at: Option<Timestamp>,
     pub(super) breaker: Breaker,
     pub(super) breaker_moved: bool,
+    pub(super) budget: RetryBudget,
+    pub(super) ledger: Ledger,
+    /// Requests since the activity was written last: the pace by which the quota is reserved.
+    pub(super) recent: u64,
     pub(super) in_flight: usize,
     /// Highest priority first.
     pub(super) lanes: BTreeMap<Reverse<i16>, Lane>,
     pub(super) parked: Parked,
+    /// Attributes that have arrived, of profiles whose split update has not arrived as a whole.
+    partial: HashMap<ProfileKey, FlatAttrs>,
 }
 
 impl Client {
-    pub(super) fn new(settings: ClientSettings, paused: bool) -> Self {
+    pub(super) fn new(settings: ClientSettings, paused: bool, resumed_at: Option<Timestamp>, ledger: Ledger) -> Self {
         Self {
             settings,
             paused,
+            resumed_at,
             breaker: Breaker::default(),
             breaker_moved: false,
+            budget: RetryBudget::default(),
+            ledger,
+            recent: 0,
             in_flight: 0,
             lanes: BTreeMap::new(),
             parked: Parked::default(),
+            partial: HashMap::new(),
         }
     }
 
-    /// How many more requests may go out at `now`.
-    pub(super) fn room(&self, now: Timestamp) -> usize {
+    pub(super) fn quota(settings: &ClientSettings) -> Quota {
+        Quota::new(settings.daily_quota, settings.backfill_share)
+    }
+
+    /// Somebody has done something about a failing endpoint: it is tried at once.
+    pub(super) fn forgive(&mut self) {
+        if self.breaker.opening().is_some() {
+            self.breaker = Breaker::default();
+            self.breaker_moved = true;
+            self.budget = RetryBudget::default();
+            // Nor do they wait for what the failures had made of them.
+            self.parked.make_due();
+        }
+    }
+
+    /// How many more requests of a class may go out at `now`.
+    pub(super) fn room(&self, class: Class, now: Timestamp) -> usize {
         if self.paused {
             return 0;
         }
         let room = self.settings.max_in_flight.saturating_sub(self.in_flight);
+        let room = room.min(usize::try_from(self.ledger.left(class)).unwrap_or(usize::MAX));
         match self.breaker.admits(now) {
             Admission::All => room,
             Admission::Probe => room.min(1),
@@ -53,12 +90,13 @@ impl Client {
         }
     }
 
-    pub(super) fn lanes_readable(&self) -> bool {
-        self.parked.len() < PARKED_LIMIT
+    /// Whether a retry may go out: a probe is one of its own kind.
+    pub(super) fn retries_admitted(&self) -> bool {
+        self.budget.admits() || self.breaker.opening().is_some()
     }
 
-    pub(super) fn may_have_more(&self) -> bool {
-        self.lanes_readable() && self.lanes.values().any(Lane::may_have_more)
+    pub(super) fn lanes_readable(&self) -> bool {
+        self.parked.len() < PARKED_LIMIT
     }
 
     /// The ranges of priorities, both ends excluded, in which no lane is known.
@@ -71,64 +109,63 @@ impl Client {
         if self.paused || self.in_flight >= self.settings.max_in_flight {
             return None;
         }
-        let work_at = if self.may_have_more() {
-            Some(now)
+        let breaker_at = match self.breaker.admits(now) {
+            Admission::All | Admission::Probe => now,
+            Admission::NotBefore(then) => then,
+            Admission::ProbeUnderWay => return None,
+        };
+        let retry_at = if self.retries_admitted() {
+            now
         } else {
-            self.parked.first_due()
-        }?;
-        match self.breaker.admits(now) {
-            Admission::All | Admission::Probe => Some(work_at.max(now)),
-            Admission::NotBefore(then) => Some(work_at.max(then)),
-            Admission::ProbeUnderWay => None,
-        }
-    }
-}
-
-/// Profiles that wait for their time, each once.
-#[derive(Debug, Default)]
-pub(super) struct Parked {
-    due: BTreeSet<(Timestamp, ProfileKey)>,
-    at: HashMap<ProfileKey, Timestamp>,
-}
-
-impl Parked {
-    pub(super) fn len(&self) -> usize {
-        self.at.len()
+            self.budget.admits_at(now)
+        };
+        [Class::Fresh, Class::Backfill]
+            .into_iter()
+            .filter_map(|class| {
+                let lanes = self.lanes_readable()
+                    && self
+                        .lanes
+                        .iter()
+                        .any(|(priority, lane)| Class::of(priority.0) == class && lane.may_have_more());
+                let fresh = if lanes { Some(now) } else { self.parked.first_due(class, false) };
+                let retry = self.parked.first_due(class, true).map(|at| at.max(retry_at));
+                let work_at = fresh.into_iter().chain(retry).min()?;
+                let quota_at = self.ledger.resumes_at(class).unwrap_or(now);
+                Some(work_at.max(quota_at).max(breaker_at).max(now))
+            })
+            .min()
     }
 
-    pub(super) fn contains(&self, key: &ProfileKey) -> bool {
-        self.at.contains_key(key)
-    }
-
-    pub(super) fn first_due(&self) -> Option<Timestamp> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
-    pub(super) fn park(&mut self, key: ProfileKey, at: Timestamp) {
-        self.take(&key);
-        self.due.insert((at, key.clone()));
-        self.at.insert(key, at);
-    }
-
-    pub(super) fn take(&mut self, key: &ProfileKey) {
-        if let Some(at) = self.at.remove(key) {
-            self.due.remove(&(at, key.clone()));
+    /// Leaves out what has arrived of the profile's last update, of which other parts have not.
+    pub(super) fn drop_arrived(&mut self, key: &ProfileKey, attrs: &mut FlatAttrs) {
+        if let Some(arrived) = self.partial.get_mut(key) {
+            attrs.drop_equal(arrived);
+            // What is sent now is not known to be there until it is accepted.
+            arrived.drop_named(attrs);
         }
     }
 
-    /// All of them may go at once.
-    pub(super) fn make_due(&mut self) {
-        let at_once = Timestamp::from_unix_micros(0);
-        self.due = self.at.keys().map(|key| (at_once, key.clone())).collect();
-        self.at.values_mut().for_each(|at| *at = at_once);
+    /// These attributes have arrived, others of the same update are still to come.
+    pub(super) fn note_arrived(&mut self, key: &ProfileKey, attrs: FlatAttrs) {
+        if let Some(arrived) = self.partial.get_mut(key) {
+            arrived.merge(attrs);
+        } else if self.partial.len() < PARTIAL_LIMIT {
+            self.partial.insert(key.clone(), attrs);
+        }
     }
 
-    pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<ProfileKey> {
-        if self.due.first()?.0 > now {
-            return None;
-        }
-        let (_, key) = self.due.pop_first()?;
-        self.at.remove(&key);
-        Some(key)
+    /// The update has come to its end.
+    pub(super) fn forget_arrived(&mut self, key: &ProfileKey) {
+        self.partial.remove(key);
+    }
+
+    /// Another endpoint knows nothing of what the old one was told.
+    pub(super) fn forget_all_arrived(&mut self) {
+        self.partial.clear();
+    }
+
+    /// All priorities at which there is something to look at, highest first.
+    pub(super) fn priorities(&self) -> BTreeSet<Reverse<i16>> {
+        self.lanes.keys().copied().chain(self.parked.priorities()).collect()
     }
 }

@@ -4,7 +4,7 @@ use super::Dispatch;
 use super::{Delivery, Drain, Ending, Fate, GivenUp, Report, dispatch, fate};
 use crate::retry;
 use crate::settings::ClientSettings;
-use crate::settlement::{Batch, Dead, Ended, ResponseRecord, Retry};
+use crate::settlement::{Again, Arrived, Batch, Dead, Ended, ResponseRecord, Retry};
 use crate::time::Timestamp;
 use crate::verdict::{self, Outcome};
 
@@ -12,6 +12,7 @@ impl Drain {
     /// Takes note of how a request ended. What must be stored goes into `batch`; the answer is the next request of
     /// the same delivery, if its update was split. `jitter` is drawn uniformly from `[0, 1)`.
     pub fn complete(&mut self, report: Report, now: Timestamp, jitter: f64, batch: &mut Batch) -> Option<Dispatch> {
+        self.advance_ledgers(now);
         let delivery = self.deliveries.get_mut(&report.ticket)?;
         let request = delivery.requests.get(delivery.part)?;
         let (status, asked, body) = match &report.result {
@@ -59,39 +60,64 @@ impl Drain {
             body,
         });
         let why = explain(outcome, status, message.as_deref());
+        let request_attrs = request.attrs;
+        self.activity
+            .entry((delivery.key.client.clone(), delivery.minute))
+            .or_default()
+            .outcomes[outcome as usize] += 1;
+        // What has arrived, or may have: without an answer, or with one that is not Target's, nobody knows.
+        if matches!(outcome, Outcome::Accepted | Outcome::Failed | Outcome::Unrecognised) {
+            let attrs = delivery.part_attrs();
+            if outcome == Outcome::Accepted
+                && delivery.part + 1 < delivery.requests.len()
+                && let Some(client) = self.clients.get_mut(&delivery.key.client)
+            {
+                client.note_arrived(&delivery.key, attrs.clone());
+            }
+            if let Some(&newest) = delivery.ids.last() {
+                batch.arrived.push(Arrived {
+                    key: delivery.key.clone(),
+                    newest,
+                    attrs,
+                });
+            }
+        }
         // A client that was removed while its request was in flight: what it answered is recorded all the same.
         let client = self.clients.get_mut(&delivery.key.client);
         if outcome == Outcome::Accepted && delivery.part + 1 < delivery.requests.len() {
-            if let Some(client) = &client
+            delivery.part += 1;
+            delivery.attrs_before += request_attrs;
+            if let Some(client) = client
                 && !client.paused
                 && self.enabled
+                && delivery.parts_sent < delivery.parts_paid
+                && delivery.minute == client.ledger.current()
             {
-                delivery.part += 1;
-                return Some(dispatch(
-                    report.ticket,
-                    delivery.requests[delivery.part].clone(),
-                    &client.settings,
-                ));
+                delivery.parts_sent += 1;
+                let class = delivery.class();
+                let mut next = dispatch(report.ticket, delivery.requests[delivery.part].clone(), &client.settings);
+                next.sent_at = now;
+                self.activity_of(report.ticket, |activity| activity.sent += class.count(1));
+                return Some(next);
             }
-            // The rest must wait: all of it is sent again then, which does no harm.
-            batch.ended.push(Ended {
-                ticket: report.ticket,
-                again_at: Some(now),
-            });
+            // The rest must wait: for its client, or for a turn in which there is quota for it.
+            self.end(report.ticket, Some(Again::AT_ONCE), batch);
             return None;
         }
         let Some(client) = client else {
             settle_orphan(delivery, outcome, batch);
             // The client may be back by then.
-            let again_at = (outcome != Outcome::Accepted).then_some(now);
-            batch.ended.push(Ended {
-                ticket: report.ticket,
-                again_at,
-            });
+            let again = (outcome != Outcome::Accepted).then_some(Again::AT_ONCE);
+            self.end(report.ticket, again, batch);
             return None;
         };
+        match (outcome, delivery.turn.wait.retry) {
+            (Outcome::Accepted, false) => client.budget.earn(),
+            (Outcome::Accepted, true) if delivery.turn.paid => client.budget.give_back(),
+            _ => {}
+        }
         let opening_before = client.breaker.opening().cloned();
-        client.breaker.note(outcome, delivery.probe, asked, &why, now, jitter);
+        client.breaker.note(outcome, delivery.turn.probe, asked, &why, now, jitter);
         client.breaker_moved |= client.breaker.opening() != opening_before.as_ref();
         if outcome == Outcome::Unauthorized && !client.paused {
             client.paused = true;
@@ -105,11 +131,11 @@ impl Drain {
             not_before: client.breaker.opening().map(|opening| opening.next_try_at),
             jitter,
         };
-        let mut again_at = None;
+        let mut again: Option<Again> = None;
         for entry in &delivery.carried {
             match fate(entry, &ending, &client.settings) {
                 Fate::Accepted => batch.accepted.push(entry.id),
-                Fate::Held => again_at = Some(now),
+                Fate::Held => again = Some(Again::AT_ONCE),
                 Fate::Retry { attempts, at } => {
                     batch.retries.push(Retry {
                         id: entry.id,
@@ -117,7 +143,10 @@ impl Drain {
                         next_attempt_at: at,
                         outcome,
                     });
-                    again_at = Some(again_at.map_or(at, |other: Timestamp| other.max(at)));
+                    again = Some(Again {
+                        at: again.map_or(at, |other| other.at.max(at)),
+                        retry: true,
+                    });
                 }
                 Fate::Dead {
                     attempts,
@@ -131,13 +160,28 @@ impl Drain {
                 }),
             }
         }
-        batch.ended.push(Ended {
-            ticket: report.ticket,
-            again_at,
-        });
+        if again.is_none() {
+            client.forget_arrived(&delivery.key);
+        }
+        self.end(report.ticket, again, batch);
         None
     }
+
+    /// The delivery ends with this batch. What was charged for parts that were not sent is given back.
+    fn end(&mut self, ticket: u64, again: Option<Again>, batch: &mut Batch) {
+        if let Some(delivery) = self.deliveries.get(&ticket)
+            && let Some(client) = self.clients.get_mut(&delivery.key.client)
+        {
+            let unsent = u64::from(delivery.parts_paid.saturating_sub(delivery.parts_sent));
+            let class = delivery.class();
+            client
+                .ledger
+                .refund(delivery.minute, class.count(unsent));
+        }
+        batch.ended.push(Ended { ticket, again });
+    }
 }
+
 
 /// The client is gone: an accepted entry goes, any other waits for the client to be registered again or for the
 /// sweep that finds entries without a client.

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use crate::client_code::ClientCode;
+use crate::quota::{Count, Minute};
 use crate::request::Request;
 use crate::secret::Secret;
+use crate::settings::ClientSettings;
 use crate::time::Timestamp;
 
 /// What the drain as a whole may do.
@@ -14,6 +16,20 @@ pub struct Limits {
     pub max_in_flight: usize,
     /// How much of an answer's body is recorded, bytes.
     pub body_bytes: usize,
+}
+
+/// A registered client.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Its settings.
+    pub settings: ClientSettings,
+    /// Whether nothing is to be sent for it.
+    pub paused: bool,
+    /// When it was resumed last.
+    pub resumed_at: Option<Timestamp>,
+    /// What was reserved of its quota, by minutes. It counts when the client is not known yet, else not: then the drain
+    /// knows better.
+    pub charged: Vec<(Minute, Count)>,
 }
 
 /// A range of one lane to be read in the order of ids: the query is
@@ -61,8 +77,10 @@ pub struct Entry {
     pub attrs: String,
     /// Attempts that counted against it.
     pub attempts: u32,
-    /// When it was written.
+    /// When it was written, or when it was taken back from the dead letters.
     pub enqueued_at: Timestamp,
+    /// It was a dead letter, and is without the attributes that newer updates have set since.
+    pub retried: bool,
 }
 
 /// A request to be sent now.
@@ -70,6 +88,8 @@ pub struct Entry {
 pub struct Dispatch {
     /// Names it in [`Drain::complete`](super::Drain::complete).
     pub ticket: u64,
+    /// When it is handed to the network: what the quota and the records go by. Set by [`Drain::send`](super::Drain::send).
+    pub sent_at: Timestamp,
     /// What to send.
     pub request: Request,
     /// The client's token.

@@ -7,17 +7,22 @@
 //!    picks the profiles whose turn it is;
 //! 2. read *all* entries of those profiles in the same snapshot and hand them to [`Drain::claim`], which merges them
 //!    into requests;
-//! 3. send these; hand each answer to [`Drain::complete`] as it comes;
-//! 4. settle the [`Batch`] in one transaction and say so with [`Drain::settled`].
+//! 3. make durable what [`Drain::reservations`] asks for, [`Drain::send`] the requests, and hand each answer to
+//!    [`Drain::complete`] as it comes;
+//! 4. have [`Drain::report`] add to the [`Batch`] what else is to be written, settle it in one transaction and say so
+//!    with [`Drain::settled`].
 //!
 //! A profile has at most one delivery under way, from its selection until its batch is settled: that keeps its values
 //! in order. Nothing here needs to survive a crash: what is in the outbox has not been settled, and is sent (again).
 
+mod accounts;
 mod client;
 mod completion;
 mod fate;
 mod messages;
+mod parked;
 mod selection;
+mod sending;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,32 +33,96 @@ use crate::client_code::ClientCode;
 use crate::error::Error;
 use crate::horizon::{Horizon, Snapshot};
 use crate::id::ProfileKey;
+use crate::quota::{Class, Count, Ledger, Minute};
 use crate::request::{self, Request};
 use crate::settings::ClientSettings;
-use crate::settlement::{Batch, Dead, Ended};
+use crate::settlement::{Activity, Again, Batch, Dead, Ended};
 use crate::time::Timestamp;
 
 use client::Client;
 pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
-pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Report};
+pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};
+use parked::Wait;
 
 /// At most so many entries are merged into one request; the rest of the profile goes with the next. It bounds the
 /// memory that one profile can take.
 pub const MERGE_LIMIT: usize = 1_000;
 
+/// Why an entry is given up that was retried after newer ones had been accepted.
+pub const OVERTAKEN: &str = "overtaken: newer updates of the profile have set all of its attributes";
+
+/// A profile's turn: what it was picked as.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    wait: Wait,
+    /// The single request that an open breaker lets through.
+    probe: bool,
+    /// A retry that the budget has paid for.
+    paid: bool,
+}
+
+/// A profile that was picked.
+#[derive(Debug)]
+enum Busy {
+    /// Its entries are not yet claimed.
+    Selected(Turn),
+    /// The ticket of its delivery.
+    UnderWay(u64),
+}
+
 /// One profile's merged entries on their way.
 #[derive(Debug)]
 struct Delivery {
     key: ProfileKey,
+    turn: Turn,
     /// In the order of ids.
     carried: Vec<Carried>,
     ids: Vec<i64>,
+    attrs: FlatAttrs,
     requests: Vec<Request>,
     /// The request under way: an index.
     part: usize,
-    probe: bool,
-    /// More entries of the profile are known to wait; the first of them may go from this point in time on.
-    more: Option<Timestamp>,
+    /// Attributes in the parts before that one.
+    attrs_before: usize,
+    /// For so many parts there is quota.
+    parts_paid: u32,
+    parts_sent: u32,
+    /// The minute that the parts are charged to, once they are.
+    minute: Minute,
+    /// More entries of the profile are known to wait.
+    more: Option<Wait>,
+}
+
+impl Delivery {
+    fn class(&self) -> Class {
+        Class::of(self.turn.wait.priority)
+    }
+
+    fn planned(&self) -> Count {
+        self.class().count(u64::from(self.parts_paid))
+    }
+
+    /// Another entry of the profile was read, that did not go with this delivery.
+    fn note_more(&mut self, wait: Wait) {
+        self.more = Some(match self.more {
+            None => wait,
+            Some(other) => Wait {
+                due: other.due.min(wait.due),
+                priority: other.priority.max(wait.priority),
+                id: other.id.min(wait.id),
+                retry: other.retry && wait.retry,
+            },
+        });
+    }
+
+    /// The attributes of the request under way.
+    fn part_attrs(&mut self) -> FlatAttrs {
+        if self.requests.len() == 1 {
+            return std::mem::take(&mut self.attrs);
+        }
+        let count = self.requests.get(self.part).map_or(0, |request| request.attrs);
+        self.attrs.slice(self.attrs_before, count)
+    }
 }
 
 /// The state of the drain; see the module's documentation for the cycle.
@@ -62,14 +131,18 @@ pub struct Drain {
     limits: Limits,
     enabled: bool,
     clients: BTreeMap<ClientCode, Client>,
-    /// Profiles selected or under way. `None`: selected, its entries not yet claimed.
-    busy: HashMap<ProfileKey, Option<u64>>,
+    /// Profiles selected or under way.
+    busy: HashMap<ProfileKey, Busy>,
     deliveries: HashMap<u64, Delivery>,
     next_ticket: u64,
     horizon: Horizon,
     look_for_lanes: bool,
     /// Where the next selection starts, so that no client is always first.
     turn: usize,
+    /// What was sent and how it ended, as far as it has not been written.
+    activity: BTreeMap<(ClientCode, Minute), Activity>,
+    /// When it was written last.
+    activity_written_at: Timestamp,
 }
 
 impl Drain {
@@ -85,6 +158,8 @@ impl Drain {
             horizon: Horizon::default(),
             look_for_lanes: true,
             turn: 0,
+            activity: BTreeMap::new(),
+            activity_written_at: Timestamp::from_unix_micros(i64::MIN),
         }
     }
 
@@ -109,16 +184,23 @@ impl Drain {
         self.enabled = enabled;
     }
 
-    /// Takes over the clients as they are registered now, each with whether it is paused. A breaker is forgotten when the
-    /// client is paused, or when its endpoint or token changed: somebody has done something about it.
-    pub fn set_clients(&mut self, registered: Vec<(ClientSettings, bool)>) {
-        let codes: BTreeSet<ClientCode> = registered.iter().map(|(s, _)| s.code.clone()).collect();
+    /// Takes over the clients as they are registered now. A breaker is forgotten when the client is paused or resumed, or
+    /// when its endpoint or token changed: somebody has done something about it.
+    pub fn set_clients(&mut self, registered: Vec<Registration>, now: Timestamp) {
+        let codes: BTreeSet<ClientCode> = registered.iter().map(|r| r.settings.code.clone()).collect();
         self.clients.retain(|code, _| codes.contains(code));
-        for (settings, paused) in registered {
+        for Registration {
+            settings,
+            paused,
+            resumed_at,
+            charged,
+        } in registered
+        {
             match self.clients.get_mut(&settings.code) {
                 None => {
                     self.look_for_lanes = true;
-                    let mut client = Client::new(settings, paused);
+                    let ledger = Ledger::load(Client::quota(&settings), &charged, now);
+                    let mut client = Client::new(settings, paused, resumed_at, ledger);
                     // It was removed and is back while requests of its are still under way.
                     client.in_flight = self
                         .busy
@@ -128,17 +210,22 @@ impl Drain {
                     self.clients.insert(client.settings.code.clone(), client);
                 }
                 Some(client) => {
-                    let renewed = client.settings.endpoint.template() != settings.endpoint.template()
-                        || client.settings.auth_token != settings.auth_token;
-                    if (paused || renewed) && client.breaker.opening().is_some() {
-                        client.breaker = Default::default();
-                        client.breaker_moved = true;
-                        // Nor do they wait for what the old endpoint had made of them.
-                        client.parked.make_due();
+                    let moved = client.settings.endpoint.template() != settings.endpoint.template();
+                    if moved {
+                        client.forget_all_arrived();
+                    }
+                    if moved
+                        || paused
+                        || client.resumed_at != resumed_at
+                        || client.settings.auth_token != settings.auth_token
+                    {
+                        client.forgive();
                     }
                     self.look_for_lanes |= client.paused && !paused;
+                    client.ledger.set_quota(Client::quota(&settings));
                     client.settings = settings;
                     client.paused = paused;
+                    client.resumed_at = resumed_at;
                 }
             }
         }
@@ -217,76 +304,102 @@ impl Drain {
     }
 
     fn merge(&mut self, key: ProfileKey, entries: Vec<Entry>, batch: &mut Batch) -> Option<Dispatch> {
-        let more = (entries.len() >= MERGE_LIMIT).then_some(Timestamp::from_unix_micros(0));
+        let full = entries.len() >= MERGE_LIMIT;
         let mut merged = FlatAttrs::default();
         let mut carried = Vec::with_capacity(entries.len());
         for entry in entries {
-            match FlatAttrs::from_stored_json(&entry.attrs) {
+            let attrs = if entry.retried && entry.attrs == "{}" {
+                Err(OVERTAKEN.to_owned())
+            } else {
+                FlatAttrs::from_stored_json(&entry.attrs).map_err(|error| format!("invalid entry: {error}"))
+            };
+            match attrs {
                 Ok(attrs) => {
                     merged.merge(attrs);
-                    let Entry {
-                        id,
-                        attempts,
-                        enqueued_at,
-                        ..
-                    } = entry;
                     carried.push(Carried {
-                        id,
-                        attempts,
-                        enqueued_at,
+                        id: entry.id,
+                        attempts: entry.attempts,
+                        enqueued_at: entry.enqueued_at,
                     });
                 }
-                Err(error) => batch.dead.push(Dead {
+                Err(reason) => batch.dead.push(Dead {
                     id: entry.id,
                     attempts: entry.attempts,
-                    reason: format!("invalid entry: {error}"),
+                    reason,
                     outcome: None,
                     response: None,
                 }),
             }
         }
         let client = self.clients.get_mut(&key.client);
-        let built = match &client {
-            // Written by hand: nothing that the functions enqueue is empty.
-            Some(_) if !carried.is_empty() && merged.is_empty() => Err(Error::NothingToSend),
+        let built = match client {
             Some(client) if !carried.is_empty() => {
+                client.drop_arrived(&key, &mut merged);
+                if merged.is_empty() {
+                    // Every part of it has arrived, since what was missing is gone.
+                    batch.accepted.extend(carried.iter().map(|entry| entry.id));
+                    client.forget_arrived(&key);
+                }
                 request::build(&client.settings.endpoint, &key, &merged, client.settings.method)
             }
             // The entries are gone (retried by hand, discarded), or their client is: nothing to send.
             _ => Ok(Vec::new()),
         };
-        let requests = match built {
-            Ok(requests) => requests,
-            Err(error) => {
-                batch.dead.extend(carried.iter().map(|entry| Dead {
-                    id: entry.id,
-                    attempts: entry.attempts,
-                    reason: error.to_string(),
-                    outcome: None,
-                    response: None,
-                }));
-                Vec::new()
+        let requests = built.unwrap_or_else(|error: Error| {
+            batch.dead.extend(carried.iter().map(|entry| Dead {
+                id: entry.id,
+                attempts: entry.attempts,
+                reason: error.to_string(),
+                outcome: None,
+                response: None,
+            }));
+            Vec::new()
+        });
+        let (Some(Busy::Selected(turn)), Some(client), Some(first)) = (
+            self.busy.get(&key),
+            self.clients.get_mut(&key.client),
+            requests.first().cloned(),
+        ) else {
+            if full {
+                // There are more behind those that were looked at.
+                self.give_back(key);
+            } else {
+                self.release(&key);
             }
-        };
-        let (Some(client), Some(first)) = (client, requests.first().cloned()) else {
-            self.release(&key);
             return None;
         };
+        let turn = *turn;
+        let class = Class::of(turn.wait.priority);
+        let others = u64::try_from(requests.len() - 1)
+            .unwrap_or(u64::MAX)
+            .min(client.ledger.left(class));
+        client.ledger.plan(class.count(others));
         let ticket = self.next_ticket;
         self.next_ticket += 1;
         let dispatch = dispatch(ticket, first, &client.settings);
-        let ids = carried.iter().map(|entry| entry.id).collect();
-        let probe = client.breaker.opening().is_some();
-        self.busy.insert(key.clone(), Some(ticket));
+        let minute = client.ledger.current();
+        let ids: Vec<i64> = carried.iter().map(|entry| entry.id).collect();
+        let more = full.then_some(Wait {
+            due: Again::AT_ONCE.at,
+            priority: turn.wait.priority,
+            id: ids.last().copied().unwrap_or(turn.wait.id),
+            retry: false,
+        });
+        self.busy.insert(key.clone(), Busy::UnderWay(ticket));
         self.deliveries.insert(
             ticket,
             Delivery {
                 key,
+                turn,
                 carried,
                 ids,
+                attrs: merged,
                 requests,
                 part: 0,
-                probe,
+                attrs_before: 0,
+                parts_paid: u32::try_from(others + 1).unwrap_or(u32::MAX),
+                parts_sent: 0,
+                minute,
                 more,
             },
         );
@@ -294,45 +407,70 @@ impl Drain {
     }
 
     /// A selected profile had nothing to send.
-    fn release(&mut self, key: &ProfileKey) {
-        self.busy.remove(key);
-        if let Some(client) = self.clients.get_mut(&key.client) {
+    fn release(&mut self, key: &ProfileKey) -> Option<Turn> {
+        let busy = self.busy.remove(key);
+        let client = self.clients.get_mut(&key.client);
+        if let Some(client) = client {
             client.in_flight = client.in_flight.saturating_sub(1);
-            client.breaker.probe_void();
+            if let Some(Busy::Selected(turn)) = &busy {
+                client.ledger.unplan(Class::of(turn.wait.priority).count(1));
+                if turn.probe {
+                    client.breaker.probe_void();
+                }
+                if turn.paid {
+                    client.budget.give_back();
+                }
+            }
+        }
+        match busy {
+            Some(Busy::Selected(turn)) => Some(turn),
+            _ => None,
+        }
+    }
+
+    /// A selected profile has another turn, at once.
+    fn give_back(&mut self, key: ProfileKey) {
+        if let Some(turn) = self.release(&key)
+            && let Some(client) = self.clients.get_mut(&key.client)
+        {
+            let due = Again::AT_ONCE.at;
+            client.parked.park(key, Wait { due, ..turn.wait });
         }
     }
 
     /// Gives back profiles that were selected but whose entries could not be read: their claim failed.
-    pub fn unselect(&mut self, now: Timestamp) {
+    pub fn unselect(&mut self) {
         // The search for lanes may be what failed.
         self.look_for_lanes = true;
         let selected: Vec<ProfileKey> = self
             .busy
             .iter()
-            .filter(|(_, ticket)| ticket.is_none())
+            .filter(|(_, busy)| matches!(busy, Busy::Selected(_)))
             .map(|(key, _)| key.clone())
             .collect();
         for key in selected {
-            self.release(&key);
-            if let Some(client) = self.clients.get_mut(&key.client) {
-                client.parked.park(key, now);
-            }
+            self.give_back(key);
         }
     }
 
-    /// The breakers that moved since the last call go into `batch`.
-    pub fn report_breakers(&mut self, batch: &mut Batch) {
+    /// Adds to `batch` what is to be written beside the answers: breakers that moved since the last call, and now and
+    /// then the activity.
+    pub fn report(&mut self, now: Timestamp, batch: &mut Batch) {
         for (code, client) in &mut self.clients {
             if std::mem::take(&mut client.breaker_moved) {
                 batch.breakers.retain(|(other, _)| other != code);
                 batch.breakers.push((code.clone(), client.breaker.opening().cloned()));
             }
         }
+        self.report_activity(now, batch);
     }
 
     /// The batch has been committed: its profiles may have their next turn.
     pub fn settled(&mut self, batch: Batch) {
-        for Ended { ticket, again_at } in batch.ended {
+        for ((code, minute), activity) in batch.activity {
+            self.note_reserved(code, minute, activity.reserved);
+        }
+        for Ended { ticket, again } in batch.ended {
             let Some(delivery) = self.deliveries.remove(&ticket) else {
                 continue;
             };
@@ -340,8 +478,17 @@ impl Drain {
             if let Some(client) = self.clients.get_mut(&delivery.key.client) {
                 client.in_flight = client.in_flight.saturating_sub(1);
                 // Newer entries go with the retry, or have a turn of their own.
-                if let Some(at) = again_at.or(delivery.more) {
-                    client.parked.park(delivery.key, at);
+                let wait = match (again, delivery.more) {
+                    (Some(again), more) => Some(Wait {
+                        due: again.at,
+                        retry: again.retry,
+                        priority: more.map_or(i16::MIN, |w| w.priority).max(delivery.turn.wait.priority),
+                        id: delivery.turn.wait.id,
+                    }),
+                    (None, more) => more,
+                };
+                if let Some(wait) = wait {
+                    client.parked.park(delivery.key, wait);
                 }
             }
         }
@@ -402,6 +549,7 @@ impl Drain {
 fn dispatch(ticket: u64, request: Request, settings: &ClientSettings) -> Dispatch {
     Dispatch {
         ticket,
+        sent_at: Timestamp::from_unix_micros(0),
         request,
         auth_token: settings.auth_token.clone(),
         timeout: settings.timeout,

@@ -4,35 +4,38 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::client::Client;
-use super::{Drain, Head, LaneRead};
+use super::parked::Wait;
+use super::{Busy, Drain, Head, LaneRead, Turn};
 use crate::breaker::Admission;
 use crate::client_code::ClientCode;
 use crate::id::{IdKind, ProfileId, ProfileKey};
 use crate::lane::REVISIT_LIMIT;
+use crate::quota::Class;
 use crate::settlement::{Batch, Dead};
 use crate::time::Timestamp;
 
 impl Drain {
     /// What to read now.
-    pub fn reads(&self, now: Timestamp) -> Vec<LaneRead> {
+    pub fn reads(&mut self, now: Timestamp) -> Vec<LaneRead> {
+        self.advance_ledgers(now);
         let free = self.free();
         if free == 0 {
             return Vec::new();
         }
         let mut reads = Vec::new();
         for (code, client) in self.in_turn() {
-            let room = client.room(now).min(free);
-            if room == 0 || !client.lanes_readable() {
+            if !client.lanes_readable() {
                 continue;
             }
-            // At least a page full: rows of profiles that are under way or wait are passed over.
-            let limit = u32::try_from(room.max(32)).unwrap_or(u32::MAX);
             for (priority, lane) in &client.lanes {
+                let room = client.room(Class::of(priority.0), now).min(free);
+                if room == 0 {
+                    continue;
+                }
                 if let Some((above, up_to)) = lane.revisit {
-                    let (client, priority) = (code.clone(), priority.0);
                     reads.push(LaneRead {
-                        client,
-                        priority,
+                        client: code.clone(),
+                        priority: priority.0,
                         above,
                         up_to,
                         limit: REVISIT_LIMIT,
@@ -40,13 +43,13 @@ impl Drain {
                     });
                 }
                 if !lane.exhausted {
-                    let (client, priority, above) = (code.clone(), priority.0, lane.cursor);
                     reads.push(LaneRead {
-                        client,
-                        priority,
-                        above,
+                        client: code.clone(),
+                        priority: priority.0,
+                        above: lane.cursor,
                         up_to: i64::MAX,
-                        limit,
+                        // At least a page full: rows of profiles that are under way or wait are passed over.
+                        limit: u32::try_from(room.max(32)).unwrap_or(u32::MAX),
                         revisit: false,
                     });
                 }
@@ -55,9 +58,9 @@ impl Drain {
         reads
     }
 
-    /// Picks the profiles whose turn it is from those whose time has come and from the rows that `reads` found (in the order of
-    /// reads and ids). All entries of the profiles must then be read and handed to [`Drain::claim`]; entries
-    /// that can never be sent go into `batch`.
+    /// Picks the profiles whose turn it is, by priority and age, from those whose time has come and from the rows that
+    /// `reads` found (in the order of reads and ids). All entries of the profiles must then be read and handed to
+    /// [`Drain::claim`]; entries that can never be sent go into `batch`.
     pub fn select(&mut self, reads: &[LaneRead], heads: &[Head], now: Timestamp, batch: &mut Batch) -> Vec<ProfileKey> {
         let mut selection = Selection {
             free: self.free(),
@@ -69,32 +72,48 @@ impl Drain {
                 rows_of.insert(first.read, rows);
             }
         }
-        let mut reads_of: HashMap<&ClientCode, Vec<usize>> = HashMap::new();
+        let mut reads_of: HashMap<(ClientCode, i16), Vec<usize>> = HashMap::new();
         for (index, read) in reads.iter().enumerate() {
-            reads_of.entry(&read.client).or_default().push(index);
+            let lane = (read.client.clone(), read.priority);
+            reads_of.entry(lane).or_default().push(index);
         }
         let codes: Vec<ClientCode> = self.in_turn().map(|(code, _)| code.clone()).collect();
         for code in codes {
-            self.select_due(&code, now, &mut selection);
-            for index in reads_of.remove(&code).unwrap_or_default() {
-                let rows = rows_of.get(&index).copied().unwrap_or(&[]);
-                self.select_from(&reads[index], rows, now, &mut selection, batch);
+            let Some(client) = self.clients.get_mut(&code) else {
+                continue;
+            };
+            client.parked.advance(now);
+            client.budget.fill(now);
+            for priority in client.priorities() {
+                self.select_due(&code, priority, now, &mut selection);
+                let mut read_on = false;
+                for index in reads_of.get(&(code.clone(), priority.0)).into_iter().flatten() {
+                    let rows = rows_of.get(index).copied().unwrap_or(&[]);
+                    read_on |= self.select_from(&reads[*index], rows, now, &mut selection, batch);
+                }
+                if read_on {
+                    // All of the page was passed over, and behind it there may be more of this priority.
+                    break;
+                }
             }
         }
         self.turn = self.turn.wrapping_add(1);
         selection.profiles
     }
 
-    fn select_due(&mut self, code: &ClientCode, now: Timestamp, selection: &mut Selection) {
+    fn select_due(&mut self, code: &ClientCode, priority: Reverse<i16>, now: Timestamp, selection: &mut Selection) {
         let Some(client) = self.clients.get_mut(code) else {
             return;
         };
-        while selection.free > 0 && client.room(now) > 0 {
-            let Some(key) = client.parked.pop_due(now) else { return };
-            selection.add(key, client, &mut self.busy, now);
+        while selection.free > 0 && client.room(Class::of(priority.0), now) > 0 {
+            let Some((key, wait)) = client.parked.pop_due(priority, client.retries_admitted()) else {
+                return;
+            };
+            selection.add(key, wait, client, &mut self.busy, now);
         }
     }
 
+    /// Whether there is room left and the lane may go on behind what was read.
     fn select_from(
         &mut self,
         read: &LaneRead,
@@ -102,10 +121,11 @@ impl Drain {
         now: Timestamp,
         selection: &mut Selection,
         batch: &mut Batch,
-    ) {
+    ) -> bool {
         let Some(client) = self.clients.get_mut(&read.client) else {
-            return;
+            return false;
         };
+        let class = Class::of(read.priority);
         let mut passed = None;
         let mut all = true;
         for row in rows {
@@ -123,25 +143,34 @@ impl Drain {
                     continue;
                 }
             };
-            let due = row
-                .next_attempt_at
-                .unwrap_or(row.enqueued_at)
-                .max(row.enqueued_at.plus(client.settings.delay));
-            if let Some(ticket) = self.busy.get(&key) {
-                if let Some(delivery) = ticket.and_then(|t| self.deliveries.get_mut(&t))
+            let wait = Wait {
+                due: row
+                    .next_attempt_at
+                    .unwrap_or(row.enqueued_at)
+                    .max(row.enqueued_at.plus(client.settings.delay)),
+                priority: read.priority,
+                id: row.id,
+                retry: row.next_attempt_at.is_some(),
+            };
+            if let Some(busy) = self.busy.get(&key) {
+                if let Busy::UnderWay(ticket) = busy
+                    && let Some(delivery) = self.deliveries.get_mut(ticket)
                     && delivery.ids.binary_search(&row.id).is_err()
                 {
-                    delivery.more = Some(delivery.more.map_or(due, |other| other.min(due)));
+                    delivery.note_more(wait);
                 }
-            } else if !client.parked.contains(&key) {
-                if due > now {
+            } else if client.parked.contains(&key) {
+                client.parked.raise(&key, read.priority);
+            } else {
+                let admitted = !wait.retry || client.retries_admitted();
+                if wait.due > now || !admitted {
                     if !client.lanes_readable() {
                         all = false;
                         break;
                     }
-                    client.parked.park(key, due);
-                } else if selection.free > 0 && client.room(now) > 0 {
-                    selection.add(key, client, &mut self.busy, now);
+                    client.parked.park(key, wait);
+                } else if selection.free > 0 && client.room(class, now) > 0 {
+                    selection.add(key, wait, client, &mut self.busy, now);
                 } else {
                     all = false;
                     break;
@@ -151,7 +180,7 @@ impl Drain {
         }
         let read_all = all && (rows.len() as u64) < u64::from(read.limit);
         let Some(lane) = client.lanes.get_mut(&Reverse(read.priority)) else {
-            return;
+            return false;
         };
         if read.revisit {
             lane.revisit = match (read_all, passed) {
@@ -159,10 +188,11 @@ impl Drain {
                 (false, Some(id)) => Some((id, read.up_to)),
                 (false, None) => lane.revisit,
             };
-        } else {
-            lane.cursor = passed.map_or(lane.cursor, |id| lane.cursor.max(id));
-            lane.exhausted = read_all;
+            return false;
         }
+        lane.cursor = passed.map_or(lane.cursor, |id| lane.cursor.max(id));
+        lane.exhausted = read_all;
+        all && !read_all
     }
 }
 
@@ -175,16 +205,23 @@ impl Selection {
     fn add(
         &mut self,
         key: ProfileKey,
+        wait: Wait,
         client: &mut Client,
-        busy: &mut HashMap<ProfileKey, Option<u64>>,
+        busy: &mut HashMap<ProfileKey, Busy>,
         now: Timestamp,
     ) {
-        if client.breaker.admits(now) == Admission::Probe {
+        let probe = client.breaker.admits(now) == Admission::Probe;
+        if probe {
             client.breaker.probe_sent();
         }
+        let paid = wait.retry && !probe;
+        if paid {
+            client.budget.spend();
+        }
+        client.ledger.plan(Class::of(wait.priority).count(1));
         client.in_flight += 1;
         self.free -= 1;
-        busy.insert(key.clone(), None);
+        busy.insert(key.clone(), Busy::Selected(Turn { wait, probe, paid }));
         self.profiles.push(key);
     }
 }

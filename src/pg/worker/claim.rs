@@ -11,8 +11,8 @@ use target_profile_core::id::ProfileKey;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
-use super::clock::from_postgres;
 use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 
 /// One claim: the requests to be sent now. `None`: the clients have changed, and must be read before anything is sent.
@@ -152,6 +152,7 @@ fn read_entries(client: &SpiClient<'_>, profiles: &[ProfileKey]) -> Result<Vec<E
                 attrs: row.get(3)?.ok_or(Fault::Internal("outbox.attrs"))?,
                 attempts: row.get::<i32>(4)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
                 enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
+                retried: row.get(6)?.unwrap_or(false),
             });
         }
         Ok(entries)

@@ -1,18 +1,20 @@
 //! Looking around: is the extension there, may this database send, which clients are there?
 
 use pgrx::spi::SpiClient;
-use target_profile_core::settings::{ClientSettings, SettingError};
+use target_profile_core::drain::Registration;
+use target_profile_core::settings::SettingError;
 
-use super::Standing;
+use super::{Standing, activity};
 use super::queries::{BURY_ORPHANS, IS_ADOPTED, IS_INSTALLED, ORPHANED_CLIENTS};
 use crate::pg::clients;
+use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 use crate::pg::statement::Statement;
 
 /// The clients as they are registered.
 pub struct Clients {
-    /// Those that can be served, each with whether it is paused.
-    pub valid: Vec<(ClientSettings, bool)>,
+    /// Those that can be served.
+    pub valid: Vec<Registration>,
     /// Those that cannot, each with what is wrong.
     pub invalid: Vec<(String, SettingError)>,
 }
@@ -32,10 +34,16 @@ pub fn look_around(client: &mut SpiClient<'_>, with_clients: bool) -> Result<(St
         valid: Vec::new(),
         invalid: Vec::new(),
     };
-    for (code, settings, paused) in clients::select(client, None)? {
-        match settings {
-            Ok(settings) => clients.valid.push((settings, paused)),
-            Err(fault) => clients.invalid.push((code, fault)),
+    let mut ledgers = activity::ledgers(client)?;
+    for row in clients::select(client, None)? {
+        match row.settings {
+            Ok(settings) => clients.valid.push(Registration {
+                charged: ledgers.remove(&row.code).unwrap_or_default(),
+                settings,
+                paused: row.paused,
+                resumed_at: row.resumed_at.map(|at| from_postgres(at.into_inner())),
+            }),
+            Err(fault) => clients.invalid.push((row.code, fault)),
         }
     }
     Ok((Standing::Adopted, Some(clients)))

@@ -3,8 +3,8 @@
 //! This thread does everything that concerns Postgres, in short transactions; the I/O thread of `target_profile_client`
 //! has the network. While a request is under way no transaction is open.
 
+mod activity;
 mod claim;
-mod clock;
 mod guests;
 mod queries;
 mod settle;
@@ -17,14 +17,15 @@ use std::time::Duration;
 use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use target_profile_client::Transport;
+use target_profile_core::client_code::ClientCode;
 use target_profile_core::drain::{Dispatch, Drain};
 use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
+use super::clock::{day_of, now, postgres_now};
 use super::settings::{self, Snapshot};
 use super::shared::{self, InFlight, Slot, State};
-use clock::{day_of, now, postgres_now, to_postgres};
 use transaction::{Access, transaction};
 
 /// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
@@ -130,6 +131,8 @@ struct Worker {
     clients_version: Option<u64>,
     /// Days of `response` that have their partition.
     days: BTreeSet<i32>,
+    /// The last response that was recorded.
+    last_response: i64,
     next_poll: Timestamp,
     next_retention: Timestamp,
     /// Errors in a row.
@@ -152,6 +155,7 @@ impl Worker {
             standing: Standing::NoExtension,
             clients_version: None,
             days: BTreeSet::new(),
+            last_response: 0,
             next_poll: start,
             next_retention: start,
             errors: 0,
@@ -221,11 +225,16 @@ impl Worker {
             self.drain.new_work();
         }
         if polling {
-            self.drain.sweep();
             self.keep_house()?;
+        }
+        if polling || self.slot.take_all() {
+            self.drain.sweep();
         }
         self.take_reports();
         self.settle()?;
+        if polling {
+            self.reread_ledgers()?;
+        }
         let started = now();
         self.claim()?;
         self.settle()?;
@@ -263,7 +272,10 @@ impl Worker {
                 return self.look_around();
             }
             // Breakers live in memory; what an earlier worker left of them is no longer so.
-            transaction("starting", Access::Write, settle::forget_breakers)?;
+            transaction("starting", Access::Write, |client| {
+                settle::forget_breakers(client)?;
+                activity::close(client)
+            })?;
         }
         if let Some(clients) = clients {
             for (code, fault) in &clients.invalid {
@@ -271,7 +283,7 @@ impl Worker {
                     "client \"{code}\" is left out, its settings are not valid: {fault}"
                 ));
             }
-            self.drain.set_clients(clients.valid);
+            self.drain.set_clients(clients.valid, now());
             self.clients_version = Some(version);
         }
         Ok(())
@@ -294,10 +306,7 @@ impl Worker {
             })?;
         }
         if now() >= self.next_retention {
-            let before =
-                to_postgres(Timestamp::from_unix_micros(now().unix_micros().saturating_sub(
-                    i64::try_from(self.settings.retention.as_micros()).unwrap_or(i64::MAX),
-                )));
+            let before = ago(self.settings.retention);
             if transaction("looking for old responses", Access::Read, |client| {
                 settle::has_partitions_before(client, before)
             })? {
@@ -306,7 +315,25 @@ impl Worker {
                 })?;
                 self.days.clear();
             }
+            let before = ago(self.settings.activity_retention);
+            transaction("forgetting old activity", Access::Write, |client| {
+                activity::forget(client, before)
+            })?;
             self.next_retention = now().plus(Duration::from_secs(3600));
+        }
+        Ok(())
+    }
+
+    /// Of clients that wait for their quota: somebody may have mended the table, or the clock.
+    fn reread_ledgers(&mut self) -> Result<(), String> {
+        let held: Vec<ClientCode> = self.drain.held_by_quota().cloned().collect();
+        if held.is_empty() {
+            return Ok(());
+        }
+        let mut ledgers = transaction("reading the quota", Access::Read, activity::ledgers)?;
+        for code in held {
+            let charged = ledgers.remove(code.as_str()).unwrap_or_default();
+            self.drain.reload_ledger(&code, &charged, now());
         }
         Ok(())
     }
@@ -321,20 +348,20 @@ impl Worker {
     }
 
     fn settle(&mut self) -> Result<(), String> {
-        self.drain.report_breakers(&mut self.batch);
+        self.drain.report(now(), &mut self.batch);
         if self.batch.is_empty() {
             return Ok(());
         }
         self.show(State::Active);
         let done = self.ensure_days().and_then(|()| {
-            let batch = &self.batch;
-            transaction("settling", Access::Write, |client| settle::settle(client, batch))
+            let (batch, last) = (&self.batch, self.last_response);
+            transaction("settling", Access::Write, |client| settle::settle(client, batch, last))
         });
         if done.is_err() {
             // Perhaps somebody dropped a day.
             self.days.clear();
         }
-        done?;
+        self.last_response = done?;
         self.drain.settled(std::mem::take(&mut self.batch));
         self.slot.announce_settled();
         self.publish_in_flight();
@@ -370,7 +397,7 @@ impl Worker {
             claim::claim(client, drain, || Some(slot.clients_version()) == known, now, batch)
         });
         if claimed.is_err() {
-            self.drain.unselect(now);
+            self.drain.unselect();
         }
         let Some(dispatches) = claimed? else {
             // The next turn reads them; the drain still wants to claim, so it comes at once.
@@ -380,11 +407,32 @@ impl Worker {
         if dispatches.is_empty() {
             return Ok(());
         }
+        let at = self.reserve(&dispatches)?;
         claim::flush_wal();
+        let dispatches = self.drain.send(dispatches, at);
         self.publish_in_flight();
         self.show(State::Active);
         send(dispatches);
         Ok(())
+    }
+
+    /// Makes durable what the quota is charged for these requests, and says when they may go: in the minute that is charged.
+    fn reserve(&mut self, dispatches: &[Dispatch]) -> Result<Timestamp, String> {
+        loop {
+            let at = now();
+            let reservations = self.drain.reservations(dispatches, at);
+            if reservations.is_empty() {
+                return Ok(at);
+            }
+            let reserved = transaction("reserving quota", Access::Write, |client| {
+                activity::reserve(client, &reservations)
+            });
+            if let Err(error) = reserved {
+                self.drain.withdraw(dispatches);
+                return Err(error);
+            }
+            self.drain.reserved(reservations);
+        }
     }
 
     fn publish_in_flight(&self) {
@@ -423,7 +471,8 @@ impl Worker {
             self.not_before
         } else {
             let due = if self.standing == Standing::Adopted {
-                self.drain.next_wake(now)
+                let wake = self.drain.next_wake(now).into_iter();
+                wake.chain(self.drain.report_due()).min()
             } else {
                 None
             };
@@ -460,6 +509,12 @@ impl Worker {
             );
         }
     }
+}
+
+/// That long ago.
+fn ago(retention: Duration) -> Timestamp {
+    let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::from_unix_micros(now().unix_micros().saturating_sub(retention))
 }
 
 fn send(dispatches: Vec<Dispatch>) {

@@ -1,7 +1,7 @@
 //! The worker's statements, each the text of one file in `sql/queries`.
 
 use pgrx::pg_sys::BuiltinOid::{
-    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID,
+    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID,
     TIMESTAMPTZOID,
 };
 
@@ -42,4 +42,17 @@ statements! {
     BREAKER_CLOSED = "breaker_closed.sql" (TEXTOID);
     ANY_BREAKER = "any_breaker.sql" ();
     BREAKERS_FORGOTTEN = "breakers_forgotten.sql" ();
+    READ_LEDGERS = "read_ledgers.sql" ();
+    WRITE_ACTIVITY = "write_activity.sql" (
+        TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+        INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8OID);
+    ACTIVITY_IS_OPEN = "activity_is_open.sql" ();
+    CLOSE_ACTIVITY = "close_activity.sql" ();
+    OLD_ACTIVITY = "old_activity.sql" (TIMESTAMPTZOID);
+    DELETE_ACTIVITY = "delete_activity.sql" (TIMESTAMPTZOID);
+    ANY_DEAD_LETTER = "any_dead_letter.sql" ();
+    OLDER_DEAD_LETTERS = "older_dead_letters.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    OVERTAKE = "overtake.sql" (INT8ARRAYOID, TEXTARRAYOID);
+    ANY_OVERTAKEN = "any_overtaken.sql" ();
+    FORGET_OVERTAKEN = "forget_overtaken.sql" ();
 }

@@ -3,20 +3,22 @@
 use pgrx::datum::{Date, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use target_profile_core::breaker::Opening;
-use target_profile_core::settlement::{Batch, ResponseRecord};
+use target_profile_core::settlement::{Arrived, Batch, ResponseRecord};
 use target_profile_core::time::Timestamp;
 
-use super::clock::to_postgres;
+use super::activity;
 use super::guests::yes;
 use super::queries::{
-    ANY_BREAKER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITIONS, ENSURE_PARTITION,
-    OVERDUE_PARTITIONS, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_RESPONSES, SETTLE_RETRIES,
+    ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITIONS, ENSURE_PARTITION,
+    OLDER_DEAD_LETTERS, OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_RESPONSES, SETTLE_RETRIES,
 };
+use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
 
-/// Writes the whole batch.
-pub fn settle(client: &mut SpiClient<'_>, batch: &Batch) -> Result<(), Fault> {
+/// Writes the whole batch. `last_response` is the last response that was recorded before; the answer is the same after.
+pub fn settle(client: &mut SpiClient<'_>, batch: &Batch, last_response: i64) -> Result<i64, Fault> {
     let response_ids = responses(client, &batch.responses)?;
+    let last_response = response_ids.iter().copied().fold(last_response, i64::max);
     if !batch.accepted.is_empty() {
         SETTLE_ACCEPTED.with(|statement| statement.update(client, &[batch.accepted.clone().into()]).map(|_| ()))?;
     }
@@ -32,7 +34,51 @@ pub fn settle(client: &mut SpiClient<'_>, batch: &Batch) -> Result<(), Fault> {
     for (code, opening) in &batch.breakers {
         breaker(client, code.as_str(), opening.as_ref())?;
     }
-    Ok(())
+    overtake(client, &batch.arrived)?;
+    if !batch.activity.is_empty() {
+        let rows = batch
+            .activity
+            .iter()
+            .map(|((code, minute), activity)| (code, *minute, *activity));
+        activity::write(client, rows, last_response)?;
+    }
+    Ok(last_response)
+}
+
+/// Dead letters that are older than what has arrived no longer set those attributes.
+fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault> {
+    if arrived.is_empty() || !ANY_DEAD_LETTER.with(|statement| yes(statement, client))? {
+        return Ok(());
+    }
+    let text = |of: fn(&Arrived) -> &str| -> Vec<String> { arrived.iter().map(|one| of(one).to_owned()).collect() };
+    let newest: Vec<i64> = arrived.iter().map(|one| one.newest).collect();
+    let (mut ids, mut names) = (Vec::new(), Vec::new());
+    OLDER_DEAD_LETTERS.with(|statement| {
+        let rows = statement.select(
+            client,
+            &[
+                text(|one| one.key.client.as_str()).into(),
+                text(|one| one.key.kind.as_str()).into(),
+                text(|one| one.key.id.as_str()).into(),
+                newest.into(),
+            ],
+        )?;
+        for row in rows {
+            let number = row.get::<i32>(1)?.and_then(|n| usize::try_from(n - 1).ok());
+            let (Some(one), Some(id)) = (number.and_then(|n| arrived.get(n)), row.get::<i64>(2)?) else {
+                return Err(Fault::Internal("older_dead_letters"));
+            };
+            for (name, _) in one.attrs.iter() {
+                ids.push(id);
+                names.push(name.to_owned());
+            }
+        }
+        Ok(())
+    })?;
+    if ids.is_empty() {
+        return Ok(());
+    }
+    OVERTAKE.with(|statement| statement.update(client, &[ids.into(), names.into()]).map(|_| ()))
 }
 
 fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result<Vec<i64>, Fault> {
@@ -215,8 +261,8 @@ pub fn ensure_day(client: &mut SpiClient<'_>, day: i32) -> Result<(), Fault> {
 }
 
 /// Whether there are partitions of `response` that end before that point in Postgres' time.
-pub fn has_partitions_before(client: &mut SpiClient<'_>, before: i64) -> Result<bool, Fault> {
-    let before = postgres_timestamp(before)?;
+pub fn has_partitions_before(client: &mut SpiClient<'_>, before: Timestamp) -> Result<bool, Fault> {
+    let before = timestamp(before)?;
     OVERDUE_PARTITIONS.with(|statement| {
         Ok(statement
             .select(client, &[before.into()])?
@@ -227,17 +273,14 @@ pub fn has_partitions_before(client: &mut SpiClient<'_>, before: i64) -> Result<
 }
 
 /// Drops them.
-pub fn drop_partitions_before(client: &mut SpiClient<'_>, before: i64) -> Result<(), Fault> {
-    let before = postgres_timestamp(before)?;
+pub fn drop_partitions_before(client: &mut SpiClient<'_>, before: Timestamp) -> Result<(), Fault> {
+    let before = timestamp(before)?;
     DROP_PARTITIONS.with(|statement| statement.update(client, &[before.into()]).map(|_| ()))
 }
 
-fn timestamp(time: Timestamp) -> Result<TimestampWithTimeZone, Fault> {
-    postgres_timestamp(to_postgres(time))
-}
-
-fn postgres_timestamp(time: i64) -> Result<TimestampWithTimeZone, Fault> {
-    TimestampWithTimeZone::try_from(time).map_err(|_| Fault::Internal("a point in time outside of Postgres' range"))
+/// As Postgres' type.
+pub fn timestamp(time: Timestamp) -> Result<TimestampWithTimeZone, Fault> {
+    TimestampWithTimeZone::try_from(to_postgres(time)).map_err(|_| Fault::Internal("a point in time outside of Postgres' range"))
 }
 
 fn int(number: usize) -> i32 {

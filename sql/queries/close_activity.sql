@@ -1,0 +1,1 @@
+SELECT target_profile._close_activity()

@@ -1,0 +1,1 @@
+DELETE FROM target_profile.activity a WHERE a.minute < $1

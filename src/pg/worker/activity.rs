@@ -1,0 +1,115 @@
+//! The table `activity`: the ledger of the quota, and what was sent and how it ended.
+
+use std::collections::HashMap;
+
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::spi::SpiClient;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::quota::{Count, Minute};
+use target_profile_core::settlement::{Activity, Reservation};
+use target_profile_core::time::Timestamp;
+
+use super::guests::yes;
+use super::queries::{
+    ACTIVITY_IS_OPEN, ANY_OVERTAKEN, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN, OLD_ACTIVITY, READ_LEDGERS,
+    WRITE_ACTIVITY,
+};
+use super::settle::timestamp;
+use crate::pg::clock::from_postgres;
+use crate::pg::errors::Fault;
+
+/// For each client what is reserved of its quota, by minutes.
+pub fn ledgers(client: &mut SpiClient<'_>) -> Result<HashMap<String, Vec<(Minute, Count)>>, Fault> {
+    let missing = Fault::Internal;
+    READ_LEDGERS.with(|statement| {
+        let mut ledgers: HashMap<String, Vec<(Minute, Count)>> = HashMap::new();
+        for row in statement.select(client, &[])? {
+            let code: String = row.get(1)?.ok_or(missing("activity.client_code"))?;
+            let minute: TimestampWithTimeZone = row.get(2)?.ok_or(missing("activity.minute"))?;
+            let count = |value: Option<i32>| u64::from(value.unwrap_or(0).unsigned_abs());
+            let count = Count {
+                all: count(row.get(3)?),
+                backfill: count(row.get(4)?),
+            };
+            let minute = Minute::of(from_postgres(minute.into_inner()));
+            ledgers.entry(code).or_default().push((minute, count));
+        }
+        Ok(ledgers)
+    })
+}
+
+/// Reserves, before anything is sent.
+pub fn reserve(client: &mut SpiClient<'_>, reservations: &[Reservation]) -> Result<(), Fault> {
+    let rows = reservations.iter().map(|reservation| {
+        let reserved = Activity {
+            reserved: reservation.count,
+            ..Activity::default()
+        };
+        (&reservation.client, reservation.minute, reserved)
+    });
+    write(client, rows, 0)
+}
+
+/// Adds to the numbers; `counted_to` is the last response in them.
+pub fn write<'a>(
+    client: &mut SpiClient<'_>,
+    rows: impl Iterator<Item = (&'a ClientCode, Minute, Activity)>,
+    counted_to: i64,
+) -> Result<(), Fault> {
+    let (mut codes, mut minutes) = (Vec::new(), Vec::new());
+    let mut numbers: [Vec<i32>; 10] = Default::default();
+    for (code, minute, activity) in rows {
+        codes.push(code.as_str().to_owned());
+        minutes.push(timestamp(minute.start())?);
+        let outcomes = activity.outcomes.map(|n| int(n, 0));
+        let values = [
+            int(activity.reserved.all, activity.returned.all),
+            int(activity.reserved.backfill, activity.returned.backfill),
+            int(activity.sent.all, 0),
+            int(activity.sent.backfill, 0),
+        ];
+        for (column, value) in numbers.iter_mut().zip(values.into_iter().chain(outcomes)) {
+            column.push(value);
+        }
+    }
+    let mut args = vec![codes.into(), minutes.into()];
+    args.extend(numbers.into_iter().map(Into::into));
+    args.push(counted_to.into());
+    WRITE_ACTIVITY.with(|statement| statement.update(client, &args).map(|_| ()))
+}
+
+/// Accounts for what an earlier worker has left open.
+pub fn close(client: &mut SpiClient<'_>) -> Result<(), Fault> {
+    if ACTIVITY_IS_OPEN.with(|statement| yes(statement, client))? {
+        CLOSE_ACTIVITY.with(|statement| statement.update(client, &[]).map(|_| ()))?;
+    }
+    Ok(())
+}
+
+/// Forgets minutes before that point in time, and what is no longer known of dead letters.
+pub fn forget(client: &mut SpiClient<'_>, before: Timestamp) -> Result<(), Fault> {
+    let before = timestamp(before)?;
+    let old = OLD_ACTIVITY.with(|statement| {
+        Ok::<_, Fault>(
+            statement
+                .select(client, &[before.into()])?
+                .first()
+                .get_one::<bool>()?
+                .unwrap_or(false),
+        )
+    })?;
+    if old {
+        DELETE_ACTIVITY.with(|statement| statement.update(client, &[before.into()]).map(|_| ()))?;
+    }
+    if ANY_OVERTAKEN.with(|statement| yes(statement, client))? {
+        FORGET_OVERTAKEN.with(|statement| statement.update(client, &[]).map(|_| ()))?;
+    }
+    Ok(())
+}
+
+/// The difference of two numbers, as a column holds it.
+fn int(more: u64, fewer: u64) -> i32 {
+    let more = i64::try_from(more).unwrap_or(i64::MAX);
+    let fewer = i64::try_from(fewer).unwrap_or(i64::MAX);
+    i32::try_from(more.saturating_sub(fewer)).unwrap_or(i32::MAX)
+}

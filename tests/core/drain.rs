@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, OVERTAKEN, Registration, Report};
+use target_profile_core::drain::{
+    Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, OVERTAKEN, Registration, Report,
+};
 use target_profile_core::horizon::Snapshot;
 use target_profile_core::id::{IdKind, ProfileKey};
 use target_profile_core::quota::{Count, Minute, WINDOW};
@@ -151,7 +153,12 @@ struct World {
     /// From dispatch until the batch that ends the delivery is settled.
     under_way: BTreeMap<ProfileKey, u64>,
     ended: Vec<ProfileKey>,
+    /// The entries that are part of what is under way.
+    carried: HashMap<ProfileKey, BTreeSet<i64>>,
     woken: bool,
+    /// The state of each entry, as `result` would tell it.
+    states: BTreeMap<i64, &'static str>,
+    edges: BTreeSet<(String, String)>,
     jitter: f64,
     requests: usize,
 }
@@ -219,7 +226,10 @@ impl World {
             in_flight: Vec::new(),
             under_way: BTreeMap::new(),
             ended: Vec::new(),
+            carried: HashMap::new(),
             woken: true,
+            states: BTreeMap::new(),
+            edges: crate::status::diagram(0),
             jitter,
             requests: 0,
         };
@@ -239,6 +249,27 @@ impl World {
             .collect();
         self.drain.set_clients(clients, self.now);
         self.drain.set_enabled(self.enabled);
+    }
+
+    /// Every entry is in a state that the README's diagram leads to from the one it was in.
+    fn check_states(&mut self) {
+        for id in self.lives.keys().copied().collect::<Vec<_>>() {
+            let state = if let Some(row) = self.outbox.get(&id) {
+                let carried = self.carried.get(&row.key).is_some_and(|ids| ids.contains(&id));
+                if carried { "in flight" } else { "waiting" }
+            } else if self.dead.contains_key(&id) {
+                "dead"
+            } else if self.accepted.contains(&id) {
+                "accepted"
+            } else {
+                continue;
+            };
+            let before = self.states.insert(id, state).unwrap_or("[*]");
+            assert!(
+                before == state || self.edges.contains(&(before.to_owned(), state.to_owned())),
+                "{id} went from {before} to {state}"
+            );
+        }
     }
 
     /// What the worker reads of the ledger when it starts.
@@ -328,6 +359,7 @@ impl World {
             }
             self.woken = true;
         }
+        self.check_states();
     }
 
     /// What `pg_current_snapshot()` says: transactions from the first one that has not completed on are not listed,
@@ -447,14 +479,23 @@ impl World {
             let (key, pairs) = decode(&dispatch);
             let visible_of_key = &expected[&key];
             if self.padded {
-                assert!(pairs.iter().all(|(name, value)| visible_of_key.get(name) == Some(value)));
+                assert!(
+                    pairs
+                        .iter()
+                        .all(|(name, value)| visible_of_key.get(name) == Some(value))
+                );
             } else {
-                assert_eq!(&pairs, visible_of_key, "one request holds all that is visible of {key:?}");
+                assert_eq!(
+                    &pairs, visible_of_key,
+                    "one request holds all that is visible of {key:?}"
+                );
             }
             assert!(
                 self.under_way.insert(key.clone(), dispatch.ticket).is_none(),
                 "{key:?} twice at once"
             );
+            let carried = visible.values().filter(|row| row.key == key).map(|row| row.id);
+            self.carried.insert(key.clone(), carried.collect());
             let can_wait = visible
                 .values()
                 .filter(|row| row.key == key)
@@ -462,12 +503,17 @@ impl World {
             self.note_sent(&key, can_wait);
             self.requests += 1;
             claimed.sent += 1;
-            self.in_flight.push(InFlight { dispatch, key, can_wait });
+            self.in_flight.push(InFlight {
+                dispatch,
+                key,
+                can_wait,
+            });
         }
         assert!(
             self.under_way.len() <= MAX_IN_FLIGHT,
             "more than {MAX_IN_FLIGHT} in flight"
         );
+        self.check_states();
         for (client, name) in CLIENTS.iter().enumerate() {
             let in_flight = self.under_way.keys().filter(|key| key.client == code(client)).count();
             assert!(
@@ -500,7 +546,11 @@ impl World {
     }
 
     fn answer(&mut self, index: usize, treatment: Treatment) {
-        let InFlight { dispatch, key, can_wait } = self.in_flight.swap_remove(index);
+        let InFlight {
+            dispatch,
+            key,
+            can_wait,
+        } = self.in_flight.swap_remove(index);
         let answer = |status: u16, retry_after: Option<String>, body: &str| {
             Ok(Answer {
                 status,
@@ -539,7 +589,11 @@ impl World {
         if let Some(dispatch) = next {
             assert!(self.padded, "nothing was split");
             self.note_sent(&key, can_wait);
-            self.in_flight.push(InFlight { dispatch, key, can_wait });
+            self.in_flight.push(InFlight {
+                dispatch,
+                key,
+                can_wait,
+            });
             return;
         }
         self.ended.push(key);
@@ -591,11 +645,13 @@ impl World {
         let paused = !batch.pauses.is_empty();
         for key in std::mem::take(&mut self.ended) {
             assert!(self.under_way.remove(&key).is_some());
+            self.carried.remove(&key);
         }
         self.drain.settled(batch);
         if paused {
             self.tell_clients();
         }
+        self.check_states();
     }
 
     /// The worker dies. What was under way has arrived or not; nobody reads the answers.
@@ -606,11 +662,13 @@ impl World {
             }
         }
         self.under_way.clear();
+        self.carried.clear();
         self.ended.clear();
         self.batch = Batch::default();
         self.drain = new_drain();
         self.woken = false;
         self.tell_clients();
+        self.check_states();
     }
 
     fn step(&mut self, step: Step) {
@@ -651,6 +709,7 @@ impl World {
                 };
                 self.outbox.insert(id, row);
                 self.drain.sweep();
+                self.check_states();
             }
             Step::Crash(arrived) => self.crash(arrived),
             Step::Pause(client) => {

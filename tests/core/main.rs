@@ -3,6 +3,7 @@
 
 mod attrs;
 mod breaker;
+mod budget;
 mod delivery;
 mod drain;
 mod endpoint;
@@ -11,7 +12,9 @@ mod fate;
 mod horizon;
 mod ids;
 mod outbox;
+mod quota;
 mod request;
 mod retry;
 mod settings;
+mod status;
 mod verdict;

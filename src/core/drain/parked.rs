@@ -20,13 +20,16 @@ pub(super) struct Wait {
     pub(super) retry: bool,
 }
 
+/// By the id of the oldest entry.
+type ByAge = BTreeSet<(i64, ProfileKey)>;
+
 /// Profiles that wait, each once: those whose time has not come by their time, the others by priority and age.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
     of: HashMap<ProfileKey, Wait>,
     /// By class and kind (a retry or not), so that what one of them waits for is found at once.
     early: BTreeMap<(Class, bool), BTreeSet<(Timestamp, ProfileKey)>>,
-    due: BTreeMap<(Reverse<i16>, bool), BTreeSet<(i64, ProfileKey)>>,
+    due: BTreeMap<(Reverse<i16>, bool), ByAge>,
 }
 
 impl Parked {

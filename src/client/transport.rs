@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use reqwest::{Certificate, Proxy, redirect};
 use rustix::event::{EventfdFlags, eventfd};
 use target_profile_core::drain::{Dispatch, Report};
+use target_profile_core::secret::Secret;
 use thiserror::Error;
 use tokio::sync::mpsc as tokio_mpsc;
 
@@ -22,7 +23,7 @@ pub struct Options {
     /// Certificates (PEM) that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
     /// The proxy for all requests, a URL. Proxies named in the environment are not used.
-    pub proxy: Option<String>,
+    pub proxy: Option<Secret>,
     /// Idle connections kept for each host.
     pub idle_connections: usize,
     /// What is sent as `User-Agent`.
@@ -240,7 +241,7 @@ fn http_client(options: &Options) -> Result<reqwest::Client, Error> {
         builder = builder.tls_certs_merge(certificates);
     }
     if let Some(proxy) = &options.proxy {
-        builder = builder.proxy(Proxy::all(proxy).map_err(|_| Error::Proxy)?);
+        builder = builder.proxy(Proxy::all(proxy.expose()).map_err(|_| Error::Proxy)?);
     }
     builder.build().map_err(|error| Error::Http(error.to_string()))
 }

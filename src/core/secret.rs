@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// A client's bearer token. Its `Debug` shows a mask; the text is reached only by [`Secret::expose`], which
-/// is called where the request header is written and nowhere else.
+/// A client's bearer token, or a proxy's address with its password. Its `Debug` shows a mask; the text is reached only by
+/// [`Secret::expose`], which is called where it is put to use and nowhere else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

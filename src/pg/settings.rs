@@ -7,6 +7,7 @@ use std::time::Duration;
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting};
 use target_profile_client::Options;
 use target_profile_core::drain::Limits;
+use target_profile_core::secret::Secret;
 
 /// Databases that get a worker. One name by default, since a worker takes one of `max_worker_processes` (8 as shipped).
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
@@ -167,7 +168,7 @@ impl Snapshot {
             activity_retention: Duration::from_secs(positive(&ACTIVITY_RETENTION) * 60),
             transport: Options {
                 ca_file: text(&CA_FILE).map(PathBuf::from),
-                proxy: text(&PROXY),
+                proxy: text(&PROXY).map(Secret::new),
                 idle_connections: max_in_flight,
                 user_agent: concat!("target_profile/", env!("CARGO_PKG_VERSION")).to_owned(),
             },

@@ -403,9 +403,10 @@ fn options_that_cannot_be_followed_are_refused_and_the_old_ones_stay() {
             .contains("no certificate")
     );
     let proxy = Options {
-        proxy: Some("http://user:hush@[".to_owned()),
+        proxy: Some(Secret::new("http://user:hush@[")),
         ..options()
     };
+    assert!(!format!("{proxy:?}").contains("hush"));
     let error = transport.renew(&proxy).unwrap_err();
     assert!(matches!(error, Error::Proxy) && !format!("{error} {error:?}").contains("hush"));
     transport.send(vec![get(1, &(mock.url("acme") + "?mbox3rdPartyId=ada&profile.a=1"))]);
@@ -428,7 +429,7 @@ fn a_proxy_carries_the_requests() {
     });
     let proxy = proxy.replace("/m2/acme/profile/update", "");
     let transport = Transport::start(&Options {
-        proxy: Some(proxy),
+        proxy: Some(Secret::new(proxy)),
         ..options()
     })
     .unwrap();

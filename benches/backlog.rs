@@ -19,7 +19,7 @@ pub fn measure(table: &mut Table, size: Size) {
     fill(&long, backlog);
     long.db.batch("checkpoint");
     let (mut of_short, mut of_long) = (Vec::new(), Vec::new());
-    for _ in 0..3 {
+    for _ in 0..7 {
         short.hold();
         short.db.batch("truncate target_profile.outbox");
         fill(&short, 10_000);

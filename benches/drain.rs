@@ -20,6 +20,7 @@ pub fn at_once(table: &mut Table, size: Size) {
     let watch = MemoryWatch::begin(worker.clone());
     site.say_settings(table);
     let (mut drain, mut floor, mut cost, mut stand_in) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let flushes_before = wal_flushes(&site);
     for _ in 0..3 {
         let urls = Arc::new(site.urls(count));
         let before = site.mock.cpu_time();
@@ -42,9 +43,10 @@ pub fn at_once(table: &mut Table, size: Size) {
         1e6 / median(stand_in),
     ));
     table.note(&format!(
-        "rounds: drain {}/s, bare loop {}/s",
+        "rounds: drain {}/s, bare loop {}/s; {:.0} updates a flush of the WAL",
         spread(&drain),
-        spread(&floor)
+        spread(&floor),
+        (3 * count) as f64 / (wal_flushes(&site) - flushes_before) as f64,
     ));
     let (drain, floor) = (median(drain), median(floor));
     table.line(Line {
@@ -55,6 +57,11 @@ pub fn at_once(table: &mut Table, size: Size) {
         required: Required::AtLeast(0.4),
     });
     memory(table, "worker memory above its start, that drain", start, highest);
+}
+
+/// Those of all processes; beside the worker's there are few.
+fn wal_flushes(site: &Site) -> i64 {
+    site.db.value("select wal_sync from pg_stat_wal", &[])
 }
 
 /// The line of a worker's memory.

@@ -74,6 +74,11 @@ impl Drain {
                 ));
             }
             // The rest must wait: all of it is sent again then, which does no harm.
+            self.settling += 1;
+            delivery.ended = true;
+            if let Some(client) = client {
+                client.in_flight = client.in_flight.saturating_sub(1);
+            }
             batch.ended.push(Ended {
                 ticket: report.ticket,
                 again_at: Some(now),
@@ -82,6 +87,8 @@ impl Drain {
         }
         let Some(client) = client else {
             settle_orphan(delivery, outcome, batch);
+            self.settling += 1;
+            delivery.ended = true;
             // The client may be back by then.
             let again_at = (outcome != Outcome::Accepted).then_some(now);
             batch.ended.push(Ended {
@@ -90,6 +97,9 @@ impl Drain {
             });
             return None;
         };
+        self.settling += 1;
+        delivery.ended = true;
+        client.in_flight = client.in_flight.saturating_sub(1);
         let opening_before = client.breaker.opening().cloned();
         client.breaker.note(outcome, delivery.probe, asked, &why, now, jitter);
         client.breaker_moved |= client.breaker.opening() != opening_before.as_ref();

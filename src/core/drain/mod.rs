@@ -52,6 +52,8 @@ struct Delivery {
     /// The request under way: an index.
     part: usize,
     probe: bool,
+    /// Its last answer has come; only the settling of it is missing.
+    ended: bool,
     /// More entries of the profile are known to wait; the first of them may go from this point in time on.
     more: Option<Timestamp>,
 }
@@ -65,6 +67,8 @@ pub struct Drain {
     /// Profiles selected or under way. `None`: selected, its entries not yet claimed.
     busy: HashMap<ProfileKey, Option<u64>>,
     deliveries: HashMap<u64, Delivery>,
+    /// Deliveries that have ended and are not settled: their profiles are busy, their places in flight are free.
+    settling: usize,
     next_ticket: u64,
     horizon: Horizon,
     look_for_lanes: bool,
@@ -81,6 +85,7 @@ impl Drain {
             clients: BTreeMap::new(),
             busy: HashMap::new(),
             deliveries: HashMap::new(),
+            settling: 0,
             next_ticket: 1,
             horizon: Horizon::default(),
             look_for_lanes: true,
@@ -122,8 +127,9 @@ impl Drain {
                     // It was removed and is back while requests of its are still under way.
                     client.in_flight = self
                         .busy
-                        .keys()
-                        .filter(|key| key.client == client.settings.code)
+                        .iter()
+                        .filter(|(key, _)| key.client == client.settings.code)
+                        .filter(|(_, ticket)| ticket.and_then(|t| self.deliveries.get(&t)).is_none_or(|d| !d.ended))
                         .count();
                     self.clients.insert(client.settings.code.clone(), client);
                 }
@@ -287,6 +293,7 @@ impl Drain {
                 requests,
                 part: 0,
                 probe,
+                ended: false,
                 more,
             },
         );
@@ -337,8 +344,8 @@ impl Drain {
                 continue;
             };
             self.busy.remove(&delivery.key);
+            self.settling = self.settling.saturating_sub(1);
             if let Some(client) = self.clients.get_mut(&delivery.key.client) {
-                client.in_flight = client.in_flight.saturating_sub(1);
                 // Newer entries go with the retry, or have a turn of their own.
                 if let Some(at) = again_at.or(delivery.more) {
                     client.parked.park(delivery.key, at);
@@ -363,9 +370,10 @@ impl Drain {
             .min()
     }
 
-    /// How many profiles have a delivery under way.
+    /// How many profiles have a request under way. Those whose answer has come and waits to be settled do not count: what an
+    /// answer costs to be written down is no reason to let the network idle.
     pub fn in_flight(&self) -> usize {
-        self.busy.len()
+        self.busy.len().saturating_sub(self.settling)
     }
 
     /// The profiles with a delivery under way, each with the highest outbox id that it carries.
@@ -382,7 +390,7 @@ impl Drain {
 
     fn free(&self) -> usize {
         if self.enabled {
-            self.limits.max_in_flight.saturating_sub(self.busy.len())
+            self.limits.max_in_flight.saturating_sub(self.in_flight())
         } else {
             0
         }

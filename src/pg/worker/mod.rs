@@ -225,7 +225,11 @@ impl Worker {
             self.keep_house()?;
         }
         self.take_reports();
-        self.settle()?;
+        if self.errors > 0 {
+            // What could not be written must not grow.
+            self.settle()?;
+        }
+        // The next requests first: they need not wait for the flush of what the last ones have brought.
         let started = now();
         self.claim()?;
         self.settle()?;

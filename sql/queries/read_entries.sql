@@ -11,4 +11,3 @@ CROSS JOIN LATERAL (
     ORDER BY o.client_code, o.id_kind, o.profile_id, o.id
     LIMIT $4
 ) entry
-ORDER BY profile.number, entry.id

@@ -8,4 +8,3 @@ CROSS JOIN LATERAL (
     ORDER BY o.client_code, o.priority, o.id
     LIMIT lane.row_limit
 ) head
-ORDER BY lane.number, head.id

@@ -510,12 +510,12 @@ impl World {
             });
         }
         assert!(
-            self.under_way.len() <= MAX_IN_FLIGHT,
+            self.in_flight.len() <= MAX_IN_FLIGHT,
             "more than {MAX_IN_FLIGHT} in flight"
         );
         self.check_states();
         for (client, name) in CLIENTS.iter().enumerate() {
-            let in_flight = self.under_way.keys().filter(|key| key.client == code(client)).count();
+            let in_flight = self.in_flight_of(client);
             assert!(
                 in_flight <= settings(client).max_in_flight,
                 "{in_flight} in flight of {}",
@@ -523,6 +523,12 @@ impl World {
             );
         }
         claimed
+    }
+
+    /// How many requests of a client are on their way: what has been answered and is not settled leaves its place to others.
+    fn in_flight_of(&self, client: usize) -> usize {
+        let of_client = self.in_flight.iter().filter(|flight| flight.key.client == code(client));
+        of_client.count()
     }
 
     /// The values of a request reach Target: none of them may be older than one that is there.
@@ -751,7 +757,7 @@ impl World {
                 "claims go on and on without time passing"
             );
         }
-        if self.enabled && self.under_way.len() < MAX_IN_FLIGHT {
+        if self.enabled && self.in_flight.len() < MAX_IN_FLIGHT {
             for client in 0..3 {
                 self.check_nothing_is_left(client);
             }
@@ -759,7 +765,7 @@ impl World {
     }
 
     fn check_nothing_is_left(&self, client: usize) {
-        let in_flight = self.under_way.keys().filter(|key| key.client == code(client)).count();
+        let in_flight = self.in_flight_of(client);
         // A client that was refused is paused at once, though the table says so only when the batch is settled.
         let refused = self.batch.pauses.iter().any(|(refused, _)| *refused == code(client));
         if refused || self.paused[client] || !self.registered[client] || in_flight >= settings(client).max_in_flight {

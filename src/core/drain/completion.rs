@@ -173,11 +173,17 @@ impl Drain {
         None
     }
 
-    /// The delivery ends with this batch. What was charged for parts that were not sent is given back.
+    /// The delivery ends with this batch, and its place in flight is free: what an answer costs to be written down is no
+    /// reason to let the network idle. Its profile stays busy until the batch is settled. What was charged for parts that were not sent is given back.
     fn end(&mut self, ticket: u64, again: Option<Again>, batch: &mut Batch) {
+        if let Some(delivery) = self.deliveries.get_mut(&ticket) {
+            delivery.ended = true;
+            self.settling += 1;
+        }
         if let Some(delivery) = self.deliveries.get(&ticket)
             && let Some(client) = self.clients.get_mut(&delivery.key.client)
         {
+            client.in_flight = client.in_flight.saturating_sub(1);
             let unsent = u64::from(delivery.parts_paid.saturating_sub(delivery.parts_sent));
             let class = delivery.class();
             client.ledger.refund(delivery.minute, class.count(unsent));

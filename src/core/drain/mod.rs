@@ -91,6 +91,8 @@ struct Delivery {
     minute: Minute,
     /// More entries of the profile are known to wait.
     more: Option<Wait>,
+    /// Its last answer has come; only the settling of it is missing.
+    ended: bool,
 }
 
 impl Delivery {
@@ -134,6 +136,8 @@ pub struct Drain {
     /// Profiles selected or under way.
     busy: HashMap<ProfileKey, Busy>,
     deliveries: HashMap<u64, Delivery>,
+    /// Deliveries that have ended and are not settled: their profiles are busy, their places in flight are free.
+    settling: usize,
     next_ticket: u64,
     horizon: Horizon,
     look_for_lanes: bool,
@@ -154,6 +158,7 @@ impl Drain {
             clients: BTreeMap::new(),
             busy: HashMap::new(),
             deliveries: HashMap::new(),
+            settling: 0,
             next_ticket: 1,
             horizon: Horizon::default(),
             look_for_lanes: true,
@@ -203,9 +208,9 @@ impl Drain {
                     let mut client = Client::new(settings, paused, resumed_at, ledger);
                     // It was removed and is back while requests of its are still under way.
                     client.in_flight = self
-                        .busy
-                        .keys()
-                        .filter(|key| key.client == client.settings.code)
+                        .deliveries
+                        .values()
+                        .filter(|delivery| delivery.key.client == client.settings.code && !delivery.ended)
                         .count();
                     self.clients.insert(client.settings.code.clone(), client);
                 }
@@ -401,6 +406,7 @@ impl Drain {
                 parts_sent: 0,
                 minute,
                 more,
+                ended: false,
             },
         );
         Some(dispatch)
@@ -475,8 +481,8 @@ impl Drain {
                 continue;
             };
             self.busy.remove(&delivery.key);
+            self.settling = self.settling.saturating_sub(1);
             if let Some(client) = self.clients.get_mut(&delivery.key.client) {
-                client.in_flight = client.in_flight.saturating_sub(1);
                 // Newer entries go with the retry, or have a turn of their own.
                 let wait = match (again, delivery.more) {
                     (Some(again), more) => Some(Wait {
@@ -510,9 +516,9 @@ impl Drain {
             .min()
     }
 
-    /// How many profiles have a delivery under way.
+    /// How many profiles have a request under way. Those whose answer has come and waits to be settled do not count.
     pub fn in_flight(&self) -> usize {
-        self.busy.len()
+        self.busy.len().saturating_sub(self.settling)
     }
 
     /// The profiles with a delivery under way, each with the highest outbox id that it carries.
@@ -529,7 +535,7 @@ impl Drain {
 
     fn free(&self) -> usize {
         if self.enabled {
-            self.limits.max_in_flight.saturating_sub(self.busy.len())
+            self.limits.max_in_flight.saturating_sub(self.in_flight())
         } else {
             0
         }

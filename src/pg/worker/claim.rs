@@ -133,6 +133,8 @@ fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, F
                 next_attempt_at: time(row.get(6)?),
             });
         }
+        // The rows come in this order, since the plan is a nested loop; here that costs a glance, and a sort there a copy.
+        heads.sort_by_key(|head| (head.read, head.id));
         Ok(heads)
     })
 }
@@ -155,6 +157,8 @@ fn read_entries(client: &SpiClient<'_>, profiles: &[ProfileKey]) -> Result<Vec<E
                 retried: row.get(6)?.unwrap_or(false),
             });
         }
+        // In this order already, as the heads.
+        entries.sort_by_key(|entry| (entry.profile, entry.id));
         Ok(entries)
     })
 }

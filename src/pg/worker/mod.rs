@@ -231,10 +231,14 @@ impl Worker {
             self.drain.sweep();
         }
         self.take_reports();
-        self.settle()?;
+        if polling || self.errors > 0 {
+            // What could not be written must not grow; and the ledgers are read as they are when all is written.
+            self.settle()?;
+        }
         if polling {
             self.reread_ledgers()?;
         }
+        // The next requests first: they need not wait for the flush of what the last ones have brought.
         let started = now();
         self.claim()?;
         self.settle()?;

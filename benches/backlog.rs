@@ -7,6 +7,7 @@ use crate::site::{ATTRS, Site};
 use crate::table::{Line, Required, Table, median, spread};
 
 const MEASURED: usize = 10_000;
+const ROUNDS: i32 = 7;
 
 pub fn measure(table: &mut Table, size: Size) {
     let backlog: i32 = size.of(3_000_000, 300_000);
@@ -19,20 +20,25 @@ pub fn measure(table: &mut Table, size: Size) {
     fill(&long, backlog);
     long.db.batch("checkpoint");
     let (mut of_short, mut of_long) = (Vec::new(), Vec::new());
-    for _ in 0..7 {
+    let (short_worker, long_worker) = (short.worker(), long.worker());
+    let (short_before, long_before) = (short_worker.cpu().postgres, long_worker.cpu().postgres);
+    for _ in 0..ROUNDS {
         short.hold();
         short.db.batch("truncate target_profile.outbox");
         fill(&short, 10_000);
         short.db.batch("checkpoint");
         of_short.push(first_rate(&short));
+        short.wait_drained(MEASURED);
         of_long.push(first_rate(&long));
         long.hold();
     }
     let (start, highest) = watch.end();
     table.note(&format!(
-        "rounds: {backlog} {}/s, 10000 {}/s",
+        "rounds: {backlog} {}/s, 10000 {}/s; processor time of one update on the worker's Postgres thread {:.0} and {:.0} µs",
         spread(&of_long),
-        spread(&of_short)
+        spread(&of_short),
+        cost(long_worker.cpu().postgres - long_before, backlog - waiting(&long)),
+        cost(short_worker.cpu().postgres - short_before, 10_000 * ROUNDS),
     ));
     let (of_long, of_short) = (median(of_long), median(of_short));
     table.line(Line {
@@ -43,6 +49,14 @@ pub fn measure(table: &mut Table, size: Size) {
         required: Required::AtLeast(0.95),
     });
     memory(table, "worker memory above its start, that backlog", start, highest);
+}
+
+fn waiting(site: &Site) -> i32 {
+    site.db.value("select count(*)::int from target_profile.outbox", &[])
+}
+
+fn cost(seconds: f64, updates: i32) -> f64 {
+    seconds * 1e6 / f64::from(updates)
 }
 
 /// Straight into the table, as a restore does: by the function it would take minutes.

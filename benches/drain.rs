@@ -82,7 +82,7 @@ pub fn after_50_ms(table: &mut Table, size: Size) {
         let mut site = Site::new(&format!("drain-50ms-{in_flight}"), in_flight, in_flight);
         site.mock.on(Match::any()).respond(Reply::delay(LATENCY));
         let ideal = in_flight as f64 / LATENCY.as_secs_f64();
-        let count = (ideal * size.of(5.0, 2.0)) as usize;
+        let count = (ideal * size.of(4.0, 2.0)) as usize;
         let (mut drain, mut floor) = (Vec::new(), Vec::new());
         for _ in 0..size.of(3, 1) {
             floor.push(bare::rate(&Arc::new(site.urls(count)), in_flight));

@@ -14,24 +14,27 @@ const BACKLOG: u64 = 4_000;
 pub fn measure(table: &mut Table, size: Size) {
     let site = Site::new("snapshot", 256, 256);
     let (clean, held) = (
-        Duration::from_secs(size.of(40, 10)),
+        Duration::from_secs(size.of(30, 10)),
         Duration::from_secs(size.of(60, 15)),
     );
     // Not counted: the plans are made, and the files are there.
     let mut next = load(&site, Duration::from_secs(3), 0).1;
+    let worker = site.worker();
     let mut rates = Vec::new();
     for (old, how_long) in [(false, clean), (true, held), (false, clean)] {
         let session = site.cluster.db();
         if old {
             session.batch("begin isolation level repeatable read; select count(*) from target_profile.outbox");
         }
+        let before = worker.cpu().postgres;
         let (rate, after) = load(&site, how_long, next);
+        let cost = (worker.cpu().postgres - before) * 1e6 / (after - next) as f64;
         let size = site.db.text(
             "select pg_size_pretty(pg_total_relation_size('target_profile.outbox')) || ', dead rows '
                  || coalesce(pg_stat_get_dead_tuples('target_profile.outbox'::regclass), 0)",
         );
         table.note(&format!(
-            "{} for {} s: {rate:.0}/s; the outbox is {size}",
+            "{} for {} s: {rate:.0}/s, worker's Postgres thread {cost:.0} µs an update; the outbox is {size}",
             if old { "snapshot held" } else { "clean" },
             how_long.as_secs()
         ));

@@ -411,8 +411,9 @@ impl Worker {
         if dispatches.is_empty() {
             return Ok(());
         }
-        let at = self.reserve(&dispatches)?;
+        // The reservation last: it is good for this minute, and what goes out is stamped with the time at which it was checked.
         claim::flush_wal();
+        let at = self.reserve(&dispatches)?;
         let dispatches = self.drain.send(dispatches, at);
         self.publish_in_flight();
         self.show(State::Active);

@@ -1,7 +1,10 @@
 //! Single courses of events of the drain, each from beginning to end.
 
+use std::time::Duration;
+
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::drain::{Dispatch, Drain, Limits, MERGE_LIMIT, Report};
+use target_profile_core::quota::Minute;
 use target_profile_core::request::Method;
 use target_profile_core::retry::LIMITER_REST;
 use target_profile_core::secret::Secret;
@@ -163,6 +166,36 @@ fn a_newer_value_of_a_part_that_has_arrived_goes_with_the_rest() {
     let due = scene.drain.next_wake(at(1_003)).unwrap();
     let third = scene.one(due);
     assert!(third.request.body.as_deref().unwrap().contains("profile.a000=xxx"));
+}
+
+/// Its quota was charged to a minute that is over.
+#[test]
+fn the_next_part_waits_for_a_turn_when_its_minute_is_over() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(130));
+    let last_of_minute = Minute::of(at(0)).start().plus(Duration::from_secs(59));
+    let next_minute = last_of_minute.plus(Duration::from_secs(2));
+    let first = scene.one(last_of_minute);
+    assert!(
+        scene
+            .complete(accepted(first.ticket, last_of_minute), next_minute)
+            .is_none()
+    );
+    scene.outbox.now = next_minute;
+    scene.settle();
+    let second = scene.one(next_minute);
+    assert_rest(&second, &first);
+    let third = scene
+        .complete(accepted(second.ticket, next_minute), next_minute)
+        .unwrap();
+    assert!(
+        scene
+            .complete(accepted(third.ticket, next_minute), next_minute)
+            .is_none()
+    );
+    scene.settle();
+    let sent = |time| scene.outbox.activity[&Minute::of(time)].sent.all;
+    assert_eq!((sent(last_of_minute), sent(next_minute)), (1, 2));
 }
 
 #[test]

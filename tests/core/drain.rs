@@ -494,8 +494,13 @@ impl World {
                 self.under_way.insert(key.clone(), dispatch.ticket).is_none(),
                 "{key:?} twice at once"
             );
-            let carried = visible.values().filter(|row| row.key == key).map(|row| row.id);
-            self.carried.insert(key.clone(), carried.collect());
+            // Not those of which nothing is left to send.
+            let carried = visible
+                .values()
+                .filter(|row| row.key == key && !self.values_left(row).is_empty())
+                .map(|row| row.id)
+                .collect();
+            self.carried.insert(key.clone(), carried);
             let can_wait = visible
                 .values()
                 .filter(|row| row.key == key)

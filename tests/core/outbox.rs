@@ -6,8 +6,9 @@ use std::time::Duration;
 use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, MERGE_LIMIT, Registration, Report};
 use target_profile_core::endpoint::Endpoint;
 use target_profile_core::horizon::Snapshot;
+use target_profile_core::quota::Minute;
 use target_profile_core::settings::ClientRow;
-use target_profile_core::settlement::Batch;
+use target_profile_core::settlement::{Activity, Batch};
 use target_profile_core::time::Timestamp;
 
 /// A point in time: so many milliseconds after the tests' beginning.
@@ -64,6 +65,8 @@ pub struct Outbox {
     pub rows: BTreeMap<i64, Row>,
     pub dead: BTreeMap<i64, String>,
     pub accepted: Vec<i64>,
+    /// The activity of the only client.
+    pub activity: BTreeMap<Minute, Activity>,
 }
 
 impl Default for Outbox {
@@ -73,6 +76,7 @@ impl Default for Outbox {
             rows: BTreeMap::new(),
             dead: BTreeMap::new(),
             accepted: Vec::new(),
+            activity: BTreeMap::new(),
         }
     }
 }
@@ -156,6 +160,9 @@ impl Outbox {
     pub fn settle(&mut self, drain: &mut Drain, batch: &mut Batch) {
         drain.report(self.now, batch);
         let batch = std::mem::take(batch);
+        for ((_, minute), activity) in &batch.activity {
+            self.activity.entry(*minute).or_default().add(activity);
+        }
         for id in &batch.accepted {
             self.rows.remove(id).unwrap();
             self.accepted.push(*id);

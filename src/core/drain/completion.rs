@@ -1,12 +1,95 @@
 //! What the end of a request means for its entries, its client and its profile.
 
-use super::Dispatch;
-use super::{Delivery, Drain, Ending, Fate, GivenUp, Report, dispatch, fate};
+use std::time::Duration;
+
+use super::{Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, dispatch, fate};
+use crate::request::Request;
 use crate::retry;
 use crate::settings::ClientSettings;
 use crate::settlement::{Again, Arrived, Batch, Dead, Ended, ResponseRecord, Retry};
 use crate::time::Timestamp;
 use crate::verdict::{self, Outcome};
+
+/// What a request came to.
+struct Judged {
+    status: Option<u16>,
+    outcome: Outcome,
+    message: Option<String>,
+    body: Option<String>,
+    /// What the server asks for before the next request.
+    asked: Option<Duration>,
+}
+
+impl Judged {
+    fn of(report: &Report, now: Timestamp, body_bytes: usize) -> Self {
+        match &report.result {
+            Ok(answer) => {
+                let verdict = verdict::judge(answer.status, &answer.body);
+                let header = answer.retry_after.as_deref();
+                let limiter = (answer.status == 503).then_some(retry::LIMITER_REST);
+                Self {
+                    status: Some(answer.status),
+                    outcome: verdict.outcome,
+                    message: verdict.message,
+                    body: Some(verdict::body_for_record(&answer.body, body_bytes)),
+                    asked: header.and_then(|header| retry::retry_after(header, now)).or(limiter),
+                }
+            }
+            Err(error) => Self {
+                status: None,
+                outcome: Outcome::Failed,
+                message: Some(error.clone()),
+                body: None,
+                asked: None,
+            },
+        }
+    }
+
+    /// In one line, for a person.
+    fn explain(&self) -> String {
+        let outcome = self.outcome.as_str();
+        match (self.status, self.message.as_deref()) {
+            (Some(status), Some(message)) => format!("{outcome} with HTTP status {status}: {message}"),
+            (Some(status), None) => format!("{outcome} with HTTP status {status}"),
+            (None, Some(message)) => message.to_owned(),
+            (None, None) => outcome.to_owned(),
+        }
+    }
+
+    /// Whether the values may have arrived: without an answer, or with one that is not Target's, nobody knows.
+    fn may_have_arrived(&self) -> bool {
+        matches!(
+            self.outcome,
+            Outcome::Accepted | Outcome::Failed | Outcome::Unrecognised
+        )
+    }
+}
+
+impl Delivery {
+    fn has_more_parts(&self) -> bool {
+        self.part + 1 < self.requests.len()
+    }
+
+    /// The row for `response` of the request under way.
+    fn record(&self, request: &Request, report: &Report, judged: &Judged) -> ResponseRecord {
+        let attempts = self.carried.iter().map(|entry| entry.attempts).max().unwrap_or(0);
+        ResponseRecord {
+            key: self.key.clone(),
+            outbox_ids: self.ids.clone(),
+            part: u16::try_from(self.part + 1).unwrap_or(u16::MAX),
+            parts: u16::try_from(self.requests.len()).unwrap_or(u16::MAX),
+            method: request.method,
+            request_bytes: request.bytes(),
+            attempt: attempts.saturating_add(1),
+            sent_at: report.sent_at,
+            duration: report.duration,
+            http_status: judged.status,
+            outcome: judged.outcome,
+            message: judged.message.clone(),
+            body: judged.body.clone(),
+        }
+    }
+}
 
 impl Drain {
     /// Takes note of how a request ended. What must be stored goes into `batch`; the answer is the next request of
@@ -15,106 +98,33 @@ impl Drain {
         self.advance_ledgers(now);
         let delivery = self.deliveries.get_mut(&report.ticket)?;
         let request = delivery.requests.get(delivery.part)?;
-        let (status, asked, body) = match &report.result {
-            Ok(answer) => {
-                let asked = answer
-                    .retry_after
-                    .as_deref()
-                    .and_then(|header| retry::retry_after(header, now));
-                (
-                    Some(answer.status),
-                    asked,
-                    Some(verdict::body_for_record(&answer.body, self.limits.body_bytes)),
-                )
-            }
-            Err(_) => (None, None, None),
-        };
-        let (outcome, message) = match &report.result {
-            Ok(answer) => {
-                let verdict = verdict::judge(answer.status, &answer.body);
-                (verdict.outcome, verdict.message)
-            }
-            Err(error) => (Outcome::Failed, Some(error.clone())),
-        };
-        let asked = asked.or((status == Some(503)).then_some(retry::LIMITER_REST));
+        let judged = Judged::of(&report, now, self.limits.body_bytes);
+        let outcome = judged.outcome;
         let response = batch.responses.len();
-        batch.responses.push(ResponseRecord {
-            key: delivery.key.clone(),
-            outbox_ids: delivery.ids.clone(),
-            part: u16::try_from(delivery.part + 1).unwrap_or(u16::MAX),
-            parts: u16::try_from(delivery.requests.len()).unwrap_or(u16::MAX),
-            method: request.method,
-            request_bytes: request.bytes(),
-            attempt: delivery
-                .carried
-                .iter()
-                .map(|entry| entry.attempts)
-                .max()
-                .unwrap_or(0)
-                .saturating_add(1),
-            sent_at: report.sent_at,
-            duration: report.duration,
-            http_status: status,
-            outcome,
-            message: message.clone(),
-            body,
-        });
-        let why = explain(outcome, status, message.as_deref());
-        let request_attrs = request.attrs;
-        self.activity
-            .entry((delivery.key.client.clone(), delivery.minute))
-            .or_default()
-            .outcomes[outcome as usize] += 1;
-        // What has arrived, or may have: without an answer, or with one that is not Target's, nobody knows.
-        if matches!(outcome, Outcome::Accepted | Outcome::Failed | Outcome::Unrecognised) {
-            let attrs = delivery.part_attrs();
-            if outcome == Outcome::Accepted
-                && delivery.part + 1 < delivery.requests.len()
-                && let Some(client) = self.clients.get_mut(&delivery.key.client)
-            {
-                client.note_arrived(&delivery.key, attrs.clone());
+        batch.responses.push(delivery.record(request, &report, &judged));
+        let place = (delivery.key.client.clone(), delivery.minute);
+        self.activity.entry(place).or_default().outcomes[outcome as usize] += 1;
+        if judged.may_have_arrived() {
+            self.note_arrival(report.ticket, outcome, batch);
+        }
+        let delivery = self.deliveries.get_mut(&report.ticket)?;
+        if outcome == Outcome::Accepted && delivery.has_more_parts() {
+            let next = self.next_part(report.ticket, now);
+            if next.is_none() {
+                // The rest must wait: for its client, or for a turn in which there is quota for it.
+                self.end(report.ticket, Some(Again::AT_ONCE), batch);
             }
-            if let Some(&newest) = delivery.ids.last() {
-                batch.arrived.push(Arrived {
-                    key: delivery.key.clone(),
-                    newest,
-                    attrs,
-                });
-            }
+            return next;
         }
         // A client that was removed while its request was in flight: what it answered is recorded all the same.
-        let client = self.clients.get_mut(&delivery.key.client);
-        if outcome == Outcome::Accepted && delivery.part + 1 < delivery.requests.len() {
-            delivery.part += 1;
-            delivery.attrs_before += request_attrs;
-            if let Some(client) = client
-                && !client.paused
-                && self.enabled
-                && delivery.parts_sent < delivery.parts_paid
-                && delivery.minute == client.ledger.current()
-            {
-                delivery.parts_sent += 1;
-                let class = delivery.class();
-                let mut next = dispatch(
-                    report.ticket,
-                    delivery.requests[delivery.part].clone(),
-                    &client.settings,
-                );
-                next.sent_at = now;
-                self.activity_of(report.ticket, |activity| activity.sent += class.count(1));
-                return Some(next);
-            }
-            // The rest must wait: for its client, or for a turn in which there is quota for it.
-            self.end(report.ticket, Some(Again::AT_ONCE), batch);
-            return None;
-        }
-        let Some(client) = client else {
+        let Some(client) = self.clients.get_mut(&delivery.key.client) else {
             settle_orphan(delivery, outcome, batch);
             // The client may be back by then.
             let again = (outcome != Outcome::Accepted).then_some(Again::AT_ONCE);
             self.end(report.ticket, again, batch);
             return None;
         };
+        let (why, asked) = (judged.explain(), judged.asked);
         match (outcome, delivery.turn.wait.retry) {
             (Outcome::Accepted, false) => client.budget.earn(),
             (Outcome::Accepted, true) if delivery.turn.paid => client.budget.give_back(),
@@ -173,8 +183,49 @@ impl Drain {
         None
     }
 
+    /// The values of the request under way are at Target, or may be.
+    fn note_arrival(&mut self, ticket: u64, outcome: Outcome, batch: &mut Batch) {
+        let Some(delivery) = self.deliveries.get_mut(&ticket) else {
+            return;
+        };
+        let attrs = delivery.part_attrs();
+        if outcome == Outcome::Accepted
+            && delivery.has_more_parts()
+            && let Some(client) = self.clients.get_mut(&delivery.key.client)
+        {
+            client.note_arrived(&delivery.key, attrs.clone());
+        }
+        if let Some(&newest) = delivery.ids.last() {
+            batch.arrived.push(Arrived {
+                key: delivery.key.clone(),
+                newest,
+                attrs,
+            });
+        }
+    }
+
+    /// The next part of a split update, if its client may send and there is quota for it in this minute.
+    fn next_part(&mut self, ticket: u64, now: Timestamp) -> Option<Dispatch> {
+        let delivery = self.deliveries.get_mut(&ticket)?;
+        delivery.attrs_before += delivery.requests.get(delivery.part)?.attrs;
+        delivery.part += 1;
+        let client = self.clients.get(&delivery.key.client)?;
+        let paid = delivery.parts_sent < delivery.parts_paid && delivery.minute == client.ledger.current();
+        if client.paused || !self.enabled || !paid {
+            return None;
+        }
+        delivery.parts_sent += 1;
+        let class = delivery.class();
+        let request = delivery.requests.get(delivery.part)?.clone();
+        let mut next = dispatch(ticket, request, &client.settings);
+        next.sent_at = now;
+        self.activity_of(ticket, |activity| activity.sent += class.count(1));
+        Some(next)
+    }
+
     /// The delivery ends with this batch, and its place in flight is free: what an answer costs to be written down is no
-    /// reason to let the network idle. Its profile stays busy until the batch is settled. What was charged for parts that were not sent is given back.
+    /// reason to let the network idle. Its profile stays busy until the batch is settled. What was charged for parts that
+    /// were not sent is given back.
     fn end(&mut self, ticket: u64, again: Option<Again>, batch: &mut Batch) {
         if let Some(delivery) = self.deliveries.get_mut(&ticket) {
             delivery.ended = true;
@@ -197,15 +248,6 @@ impl Drain {
 fn settle_orphan(delivery: &Delivery, outcome: Outcome, batch: &mut Batch) {
     if outcome == Outcome::Accepted {
         batch.accepted.extend(delivery.carried.iter().map(|entry| entry.id));
-    }
-}
-
-fn explain(outcome: Outcome, status: Option<u16>, message: Option<&str>) -> String {
-    match (status, message) {
-        (Some(status), Some(message)) => format!("{} with HTTP status {status}: {message}", outcome.as_str()),
-        (Some(status), None) => format!("{} with HTTP status {status}", outcome.as_str()),
-        (None, Some(message)) => message.to_owned(),
-        (None, None) => outcome.as_str().to_owned(),
     }
 }
 

@@ -543,3 +543,175 @@ fn a_sweep_finds_what_came_behind_the_cursor() {
     scene.drain.sweep();
     assert!(scene.one(at(2)).request.url.contains("=bob&"));
 }
+
+#[test]
+fn what_a_request_may_have_brought_is_told_and_nothing_else() {
+    for (status, body, told) in [
+        (200, "trueRequest successfully submitted", true),
+        (500, "", true),
+        (200, "<html>", true),
+        (200, "falseNo", false),
+        (404, "", false),
+        (429, "", false),
+        (503, "", false),
+        (401, "", false),
+    ] {
+        let mut scene = Scene::acme();
+        scene.put("ada", 1, r#"{"a": "1"}"#);
+        scene.put("ada", 2, r#"{"b": "2"}"#);
+        let dispatch = scene.one(at(0));
+        scene.complete(answered(dispatch.ticket, at(0), status, body), at(1));
+        let arrived: Vec<(i64, usize)> = scene.batch.arrived.iter().map(|a| (a.newest, a.attrs.len())).collect();
+        assert_eq!(arrived, if told { vec![(2, 2)] } else { Vec::new() }, "{status} {body}");
+    }
+}
+
+#[test]
+fn low_priorities_get_their_share_of_the_quota_and_leave_the_rest() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            daily_quota: 10,
+            backfill_share: 0.3,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    for id in 1..=8 {
+        scene.outbox.put("acme", &format!("low{id}"), -10, id, r#"{"a": "1"}"#);
+    }
+    let sent = scene.claim_all(at(0));
+    assert_eq!(sent.len(), 3);
+    for dispatch in sent {
+        scene.complete(accepted(dispatch.ticket, at(0)), at(1));
+    }
+    scene.settle();
+    for id in 11..=18 {
+        scene.put(&format!("fresh{id}"), id, r#"{"a": "1"}"#);
+    }
+    assert_eq!(scene.claim_all(at(2)).len(), 7);
+    let until = Minute::of(at(0)).counts_until();
+    assert_eq!(scene.drain.held_by_quota().count(), 1);
+    assert!(scene.drain.next_wake(at(3)).is_none_or(|wake| wake >= until));
+}
+
+#[test]
+fn an_urgent_entry_takes_its_waiting_profile_along() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            max_in_flight: 1,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    scene.outbox.put("acme", "ada", -10, 1, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    scene.complete(answered(dispatch.ticket, at(0), 500, ""), at(0));
+    scene.settle();
+    // It waits for its retry; meanwhile others come, and a more urgent entry of its own.
+    for id in 2..=4 {
+        scene.put(&format!("p{id}"), id, r#"{"a": "1"}"#);
+    }
+    scene.outbox.put("acme", "ada", 5, 5, r#"{"b": "1"}"#);
+    let first = scene.one(at(1));
+    assert!(first.request.url.contains("=p2&"), "ada's time has not come");
+    scene.complete(accepted(first.ticket, at(1)), at(2));
+    scene.settle();
+    let next = scene.claim(at(5_000));
+    assert!(next[0].request.url.contains("=ada&"), "{}", next[0].request.url);
+}
+
+#[test]
+fn what_could_not_be_reserved_goes_as_if_nothing_had_been() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            daily_quota: 3,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    scene.put("ada", 1, &large(130));
+    let claimed = scene.outbox.claim_only(&mut scene.drain, at(0), &mut scene.batch);
+    assert_eq!(
+        scene.drain.reservations(&claimed, at(0))[0].count.all,
+        3,
+        "all three parts"
+    );
+    scene.drain.withdraw(&claimed);
+    assert_eq!(
+        (scene.drain.in_flight(), scene.drain.next_wake(at(0))),
+        (0, Some(at(0)))
+    );
+    let mut dispatch = scene.one(at(0));
+    assert_ne!(dispatch.ticket, claimed[0].ticket);
+    for _ in 0..2 {
+        dispatch = scene.complete(accepted(dispatch.ticket, at(0)), at(0)).unwrap();
+    }
+    assert!(scene.complete(accepted(dispatch.ticket, at(0)), at(0)).is_none());
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1]);
+}
+
+#[test]
+fn an_update_with_quota_for_some_of_its_parts_sends_those_and_waits() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            daily_quota: 2,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    scene.put("ada", 1, &large(130));
+    let first = scene.one(at(0));
+    let second = scene.complete(accepted(first.ticket, at(0)), at(1)).unwrap();
+    assert!(scene.complete(accepted(second.ticket, at(1)), at(2)).is_none());
+    scene.settle();
+    assert!(scene.claim_all(at(3)).is_empty());
+    let until = Minute::of(at(0)).counts_until();
+    assert_eq!(scene.drain.next_wake(at(3)), Some(until));
+    let third = scene.one(until);
+    assert!(scene.complete(accepted(third.ticket, until), until).is_none());
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1], "the third part was the last");
+}
+
+/// A sick endpoint, which fails every other time and so keeps the breaker closed.
+#[test]
+fn retries_of_a_sick_endpoint_are_bounded_by_their_budget() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            max_in_flight: 50,
+            max_attempts: 1_000,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    let fresh = 2_000;
+    for id in 1..=fresh {
+        scene.put(&format!("p{id}"), id, r#"{"a": "1"}"#);
+    }
+    let (mut now, mut requests) = (at(0), 0_u32);
+    let mut first_attempts = std::collections::BTreeSet::new();
+    while first_attempts.len() < usize::try_from(fresh).unwrap() {
+        for (number, dispatch) in scene.claim_all(now).into_iter().enumerate() {
+            requests += 1;
+            first_attempts.insert(dispatch.request.url.clone());
+            let status = if number % 2 == 0 { 500 } else { 200 };
+            let body = "trueRequest successfully submitted";
+            scene.complete(answered(dispatch.ticket, now, status, body), now);
+        }
+        scene.settle();
+        now = now.plus(Duration::from_millis(100));
+    }
+    let retries = i64::from(requests) - fresh;
+    let seconds = i64::try_from(now.since(at(0)).as_secs()).unwrap();
+    let earned = 100 + seconds + fresh / 5;
+    // Half of the retries are accepted and give back what they cost.
+    assert!(
+        retries <= 2 * earned,
+        "{retries} retries of {fresh} updates in {seconds} s"
+    );
+    assert!(
+        retries < fresh / 2,
+        "without a budget there would be one for each update that failed"
+    );
+}

@@ -96,8 +96,17 @@ impl Outbox {
         self.rows.insert(id, row);
     }
 
-    /// The claim of the drain's cycle.
+    /// The claim of the drain's cycle, and the start of sending.
     pub fn claim(&self, drain: &mut Drain, now: Timestamp, batch: &mut Batch) -> Vec<Dispatch> {
+        let dispatches = self.claim_only(drain, now, batch);
+        let reservations = drain.reservations(&dispatches, now);
+        drain.reserved(reservations);
+        assert!(drain.reservations(&dispatches, now).is_empty());
+        drain.send(dispatches, now)
+    }
+
+    /// The claim of the drain's cycle.
+    pub fn claim_only(&self, drain: &mut Drain, now: Timestamp, batch: &mut Batch) -> Vec<Dispatch> {
         let last_id = self.rows.keys().next_back().copied().unwrap_or(0);
         drain.observe(&Snapshot::parse("1:1:").unwrap(), last_id);
         loop {
@@ -149,11 +158,7 @@ impl Outbox {
                 retried: false,
             }));
         }
-        let dispatches = drain.claim(profiles, entries, batch);
-        let reservations = drain.reservations(&dispatches, now);
-        drain.reserved(reservations);
-        assert!(drain.reservations(&dispatches, now).is_empty());
-        drain.send(dispatches, now)
+        drain.claim(profiles, entries, batch)
     }
 
     /// The settlement of the drain's cycle.

@@ -120,6 +120,24 @@ fn a_failure_is_retried_and_retry_after_wins() {
 }
 
 #[test]
+fn resume_tries_a_client_that_is_backing_off_at_once() {
+    let site = Site::new("resume");
+    let limited = site
+        .mock
+        .on(Match::any())
+        .respond(Reply::status(429).retry_after("3600"));
+    site.update("1", r#"{"a": 1}"#);
+    site.wait_until(
+        "select state = 'backing off' and next_try_at > now() + interval '50 min' and reason is not null
+         and since is not null from target_profile.status",
+    );
+    site.mock.remove_rule(limited);
+    site.db.batch("select target_profile.resume('acme')");
+    site.wait_drained();
+    site.wait_until("select state = 'idle' and next_try_at is null from target_profile.status");
+}
+
+#[test]
 fn an_endpoint_that_keeps_failing_is_left_alone_and_burns_nobody() {
     let site = Site::new("breaker");
     site.add_client("healthy");

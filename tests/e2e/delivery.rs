@@ -136,6 +136,23 @@ fn a_prepared_transaction_is_found_by_the_poll() {
         .wait_value("acme", "mbox3rdPartyId", "two-phase", "a", "1", SOON);
 }
 
+/// As logical replication of the outbox, a restore or an INSERT by hand bring them: no commit announces them, and their ids
+/// lie behind what the worker has read.
+#[test]
+fn a_row_that_comes_behind_what_was_read_is_found_by_the_poll() {
+    let site = Site::with(support::Cluster::builder("behind").conf("target_profile.poll_interval", "1s"));
+    site.db.batch("select setval('target_profile.outbox_id_seq', 1000)");
+    site.update("read", r#"{"a": 1}"#);
+    site.wait_drained();
+    site.db.batch(
+        "set session_replication_role = replica;
+         insert into target_profile.outbox (id, client_code, id_kind, profile_id, attrs)
+         values (7, 'acme', 'mbox3rdPartyId', 'behind', '{\"a\": \"2\"}')",
+    );
+    site.mock.wait_value("acme", "mbox3rdPartyId", "behind", "a", "2", SOON);
+    site.wait_drained();
+}
+
 #[test]
 fn a_higher_priority_goes_first_when_room_is_scarce() {
     let site = Site::new("priority");

@@ -368,11 +368,7 @@ impl Ledger {
         let unused = self.reserved - self.charged;
         let backfill = if self.charged.backfill > 0 { block } else { 0 };
         if unused.all > block.saturating_mul(2) || unused.backfill > backfill.saturating_mul(2) {
-            let fewer = unused
-                - Count {
-                    all: block,
-                    backfill,
-                };
+            let fewer = unused - Count { all: block, backfill };
             self.reserved -= fewer;
             return Some(Adjustment::Fewer(fewer));
         }

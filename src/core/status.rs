@@ -149,7 +149,9 @@ pub fn standing(facts: &Facts, now: Timestamp) -> Standing {
                 let reason = pause.reason.as_deref();
                 if pause.unauthorized {
                     let last = reason.map_or_else(String::new, |reason| format!(": {reason}"));
-                    Some(format!("Target does not let the client in; set another auth_token{last}"))
+                    Some(format!(
+                        "Target does not let the client in; set another auth_token{last}"
+                    ))
                 } else {
                     reason.map(ToOwned::to_owned)
                 }
@@ -170,7 +172,12 @@ pub fn standing(facts: &Facts, now: Timestamp) -> Standing {
             } else {
                 "daily_quota is used up"
             };
-            let last = facts.sent.iter().filter(|(_, sent)| sent.all > 0).map(|(minute, _)| *minute).max();
+            let last = facts
+                .sent
+                .iter()
+                .filter(|(_, sent)| sent.all > 0)
+                .map(|(minute, _)| *minute)
+                .max();
             (Some(reason.to_owned()), last.map(Minute::start), quota_resumes_at)
         }
         ClientState::Active | ClientState::Idle => (None, None, None),
@@ -227,7 +234,9 @@ impl Server {
 /// Requests a second over the last minutes in which there were any.
 fn pace(sent: &[(Minute, Count)], now: Timestamp) -> f64 {
     let since = Timestamp::from_unix_micros(now.unix_micros().saturating_sub(PACE_MINUTES * 60_000_000));
-    let recent = sent.iter().filter(|(minute, count)| minute.start() >= since && count.all > 0);
+    let recent = sent
+        .iter()
+        .filter(|(minute, count)| minute.start() >= since && count.all > 0);
     let Some(first) = recent.clone().map(|(minute, _)| *minute).min() else {
         return 0.0;
     };

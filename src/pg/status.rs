@@ -70,7 +70,10 @@ fn _workers() -> TableIterator<
 
 /// How a client stands, from what the tables say of it.
 #[pg_extern(schema = "target_profile", volatile, parallel_restricted)]
-#[allow(clippy::too_many_arguments, reason = "the columns of the view's tables, by their names")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the columns of the view's tables, by their names"
+)]
 #[allow(clippy::type_complexity, reason = "pgrx reads the columns from the signature")]
 fn _standing(
     adopted: Option<bool>,
@@ -100,7 +103,10 @@ fn _standing(
         name!(forecast, Option<Interval>),
     ),
 > {
-    let sent = sent.unwrap_or_default().into_iter().zip(sent_backfill.unwrap_or_default());
+    let sent = sent
+        .unwrap_or_default()
+        .into_iter()
+        .zip(sent_backfill.unwrap_or_default());
     let sent = minutes
         .unwrap_or_default()
         .into_iter()

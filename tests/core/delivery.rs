@@ -174,7 +174,13 @@ fn another_endpoint_is_told_everything() {
     scene.complete(answered(second.ticket, at(1), 500, "oops"), at(2));
     scene.settle();
     let endpoint = "https://elsewhere.example/update".to_owned();
-    scene.clients(vec![(ClientRow { endpoint, ..row_of("acme") }, false)]);
+    scene.clients(vec![(
+        ClientRow {
+            endpoint,
+            ..row_of("acme")
+        },
+        false,
+    )]);
     let again = scene.one(at(1_002));
     assert!(again.request.body == first.request.body);
 }
@@ -227,7 +233,10 @@ fn assert_rest(rest: &Dispatch, first: &Dispatch) {
     let holds = |dispatch: &Dispatch, name: &str| dispatch.request.body.as_deref().unwrap().contains(name);
     assert!(holds(first, "profile.a000=") && !holds(rest, "profile.a000="));
     let next = first.request.attrs;
-    assert!(holds(rest, &format!("&profile.a{next:03}=")), "it begins with the attribute after the first part");
+    assert!(
+        holds(rest, &format!("&profile.a{next:03}=")),
+        "it begins with the attribute after the first part"
+    );
 }
 
 #[test]

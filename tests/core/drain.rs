@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, OVERTAKEN, Registration, Report};
+use target_profile_core::drain::{
+    Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, OVERTAKEN, Registration, Report,
+};
 use target_profile_core::horizon::Snapshot;
 use target_profile_core::id::{IdKind, ProfileKey};
 use target_profile_core::quota::{Count, Minute, WINDOW};
@@ -447,9 +449,16 @@ impl World {
             let (key, pairs) = decode(&dispatch);
             let visible_of_key = &expected[&key];
             if self.padded {
-                assert!(pairs.iter().all(|(name, value)| visible_of_key.get(name) == Some(value)));
+                assert!(
+                    pairs
+                        .iter()
+                        .all(|(name, value)| visible_of_key.get(name) == Some(value))
+                );
             } else {
-                assert_eq!(&pairs, visible_of_key, "one request holds all that is visible of {key:?}");
+                assert_eq!(
+                    &pairs, visible_of_key,
+                    "one request holds all that is visible of {key:?}"
+                );
             }
             assert!(
                 self.under_way.insert(key.clone(), dispatch.ticket).is_none(),
@@ -462,7 +471,11 @@ impl World {
             self.note_sent(&key, can_wait);
             self.requests += 1;
             claimed.sent += 1;
-            self.in_flight.push(InFlight { dispatch, key, can_wait });
+            self.in_flight.push(InFlight {
+                dispatch,
+                key,
+                can_wait,
+            });
         }
         assert!(
             self.under_way.len() <= MAX_IN_FLIGHT,
@@ -500,7 +513,11 @@ impl World {
     }
 
     fn answer(&mut self, index: usize, treatment: Treatment) {
-        let InFlight { dispatch, key, can_wait } = self.in_flight.swap_remove(index);
+        let InFlight {
+            dispatch,
+            key,
+            can_wait,
+        } = self.in_flight.swap_remove(index);
         let answer = |status: u16, retry_after: Option<String>, body: &str| {
             Ok(Answer {
                 status,
@@ -539,7 +556,11 @@ impl World {
         if let Some(dispatch) = next {
             assert!(self.padded, "nothing was split");
             self.note_sent(&key, can_wait);
-            self.in_flight.push(InFlight { dispatch, key, can_wait });
+            self.in_flight.push(InFlight {
+                dispatch,
+                key,
+                can_wait,
+            });
             return;
         }
         self.ended.push(key);

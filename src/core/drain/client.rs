@@ -127,7 +127,11 @@ impl Client {
                         .lanes
                         .iter()
                         .any(|(priority, lane)| Class::of(priority.0) == class && lane.may_have_more());
-                let fresh = if lanes { Some(now) } else { self.parked.first_due(class, false) };
+                let fresh = if lanes {
+                    Some(now)
+                } else {
+                    self.parked.first_due(class, false)
+                };
                 let retry = self.parked.first_due(class, true).map(|at| at.max(retry_at));
                 let work_at = fresh.into_iter().chain(retry).min()?;
                 let quota_at = self.ledger.resumes_at(class).unwrap_or(now);

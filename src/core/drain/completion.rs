@@ -95,7 +95,11 @@ impl Drain {
             {
                 delivery.parts_sent += 1;
                 let class = delivery.class();
-                let mut next = dispatch(report.ticket, delivery.requests[delivery.part].clone(), &client.settings);
+                let mut next = dispatch(
+                    report.ticket,
+                    delivery.requests[delivery.part].clone(),
+                    &client.settings,
+                );
                 next.sent_at = now;
                 self.activity_of(report.ticket, |activity| activity.sent += class.count(1));
                 return Some(next);
@@ -117,7 +121,9 @@ impl Drain {
             _ => {}
         }
         let opening_before = client.breaker.opening().cloned();
-        client.breaker.note(outcome, delivery.turn.probe, asked, &why, now, jitter);
+        client
+            .breaker
+            .note(outcome, delivery.turn.probe, asked, &why, now, jitter);
         client.breaker_moved |= client.breaker.opening() != opening_before.as_ref();
         if outcome == Outcome::Unauthorized && !client.paused {
             client.paused = true;
@@ -174,14 +180,11 @@ impl Drain {
         {
             let unsent = u64::from(delivery.parts_paid.saturating_sub(delivery.parts_sent));
             let class = delivery.class();
-            client
-                .ledger
-                .refund(delivery.minute, class.count(unsent));
+            client.ledger.refund(delivery.minute, class.count(unsent));
         }
         batch.ended.push(Ended { ticket, again });
     }
 }
-
 
 /// The client is gone: an accepted entry goes, any other waits for the client to be registered again or for the
 /// sweep that finds entries without a client.

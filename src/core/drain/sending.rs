@@ -66,7 +66,9 @@ impl Drain {
             let Some(delivery) = self.deliveries.remove(&dispatch.ticket) else {
                 continue;
             };
-            let Delivery { key, turn, parts_paid, .. } = delivery;
+            let Delivery {
+                key, turn, parts_paid, ..
+            } = delivery;
             if let Some(client) = self.clients.get_mut(&key.client) {
                 // One of them is the turn's own, which `give_back` returns.
                 let others = u64::from(parts_paid).saturating_sub(1);

@@ -4,8 +4,8 @@ use pgrx::spi::SpiClient;
 use target_profile_core::drain::Registration;
 use target_profile_core::settings::SettingError;
 
-use super::{Standing, activity};
 use super::queries::{BURY_ORPHANS, IS_ADOPTED, IS_INSTALLED, ORPHANED_CLIENTS};
+use super::{Standing, activity};
 use crate::pg::clients;
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;

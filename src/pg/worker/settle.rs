@@ -9,8 +9,9 @@ use target_profile_core::time::Timestamp;
 use super::activity;
 use super::guests::yes;
 use super::queries::{
-    ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITIONS, ENSURE_PARTITION,
-    OLDER_DEAD_LETTERS, OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_RESPONSES, SETTLE_RETRIES,
+    ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITIONS,
+    ENSURE_PARTITION, OLDER_DEAD_LETTERS, OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED,
+    SETTLE_DEAD, SETTLE_RESPONSES, SETTLE_RETRIES,
 };
 use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
@@ -280,7 +281,8 @@ pub fn drop_partitions_before(client: &mut SpiClient<'_>, before: Timestamp) -> 
 
 /// As Postgres' type.
 pub fn timestamp(time: Timestamp) -> Result<TimestampWithTimeZone, Fault> {
-    TimestampWithTimeZone::try_from(to_postgres(time)).map_err(|_| Fault::Internal("a point in time outside of Postgres' range"))
+    TimestampWithTimeZone::try_from(to_postgres(time))
+        .map_err(|_| Fault::Internal("a point in time outside of Postgres' range"))
 }
 
 fn int(number: usize) -> i32 {

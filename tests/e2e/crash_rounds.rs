@@ -49,7 +49,7 @@ enum Moment {
     Answered,
     /// They are written, and not committed.
     Settling,
-    /// A settlement has failed, and the next one has not.
+    /// A settlement with activity in it has failed; the next one, which has more in it, is committed.
     SettledLate,
 }
 
@@ -161,7 +161,7 @@ struct Arena<'a> {
 #[derive(Default)]
 struct Hold<'a> {
     session: Option<Db>,
-    rule: Option<RuleId>,
+    rules: Vec<RuleId>,
     deaf: Option<TcpListener>,
     /// Keeps the writers from writing.
     pause: Option<RwLockWriteGuard<'a, ()>>,
@@ -178,19 +178,26 @@ impl<'a> Arena<'a> {
             let count = sql.matches('$').count();
             db.query(sql, &params[..count]);
         }
-        // A settlement deletes what was accepted, after it has written the responses.
+        // A settlement deletes what was accepted after it has written the responses, and now and then writes
+        // what was sent; what is reserved has a transaction of its own.
         db.batch(
             "create table journal (number bigint primary key, client text not null, profile text not null,
                  attr text not null, entry bigint not null);
-             create function step() returns trigger language plpgsql as $$
+             create function hold() returns trigger language plpgsql as $$
              begin
                  perform pg_advisory_xact_lock_shared(1);
-                 if not pg_try_advisory_xact_lock_shared(2) then
-                     raise exception 'this settlement fails';
-                 end if;
                  return null;
              end $$;
-             create trigger step after delete on target_profile.outbox for each statement execute function step()",
+             create function fail() returns trigger language plpgsql as $$
+             begin
+                 if not pg_try_advisory_xact_lock_shared(2) then
+                     raise exception 'the test wants this to fail';
+                 end if;
+                 return new;
+             end $$;
+             create trigger hold after delete on target_profile.outbox for each statement execute function hold();
+             create trigger fail before insert on target_profile.activity for each row
+                 when (new.sent > 0) execute function fail()",
         );
         Self {
             mock,
@@ -245,7 +252,7 @@ impl<'a> Arena<'a> {
         let crash = self.strike(blow, worker, random);
         // Nobody knocks at the door of a server that is down.
         let pause = hold.pause.take().unwrap_or_else(|| load.pause());
-        if let Some(rule) = hold.rule {
+        for rule in std::mem::take(&mut hold.rules) {
             self.mock.remove_rule(rule);
         }
         self.mock.release_hung();
@@ -280,7 +287,7 @@ impl<'a> Arena<'a> {
                 let rule = self.mock.on(Match::client("acme")).respond(Reply::hang());
                 load.burst(&self.db, "hung", BURST);
                 self.wait_hits(rule, 2);
-                hold.rule = Some(rule);
+                hold.rules.push(rule);
             }
             Moment::SentUnflushed => {
                 hold.pause = Some(load.pause());
@@ -289,7 +296,7 @@ impl<'a> Arena<'a> {
                 self.db.batch("set synchronous_commit = off");
                 load.burst(&self.db, "unflushed", 1);
                 self.wait_hits(rule, 1);
-                hold.rule = Some(rule);
+                hold.rules.push(rule);
             }
             Moment::Answered => {
                 let session = self.cluster.db();
@@ -304,9 +311,16 @@ impl<'a> Arena<'a> {
                 hold.session = Some(session);
             }
             Moment::SettledLate => {
+                // While anything is under way, the worker does not write all that it knows with each settlement; and some
+                // answers must come after the one that fails.
+                let hung = self.mock.on(Match::id("late0")).respond(Reply::hang());
+                let slow = Reply::delay(Duration::from_millis(100));
+                hold.rules = vec![hung, self.mock.on(Match::client("acme")).respond(slow)];
+                load.burst(&self.db, "late", 1);
+                self.wait_hits(hung, 1);
                 let session = self.cluster.db();
                 session.batch("select pg_advisory_lock(2)");
-                self.wait_until("select state = 'failing' from target_profile.worker");
+                self.wait_until("select state = 'failing' and last_error like 'settling:%' from target_profile.worker");
                 let responses: i64 = self.db.value(RESPONSES, &[]);
                 session.batch("select pg_advisory_unlock(2)");
                 self.wait_until(&format!("select ({RESPONSES}) > {responses}"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Dispatch, Drain, Limits, MERGE_LIMIT, Report};
+use target_profile_core::drain::{Dispatch, Drain, Limits, MERGE_LIMIT, Registration, Report};
 use target_profile_core::quota::Minute;
 use target_profile_core::request::Method;
 use target_profile_core::retry::LIMITER_REST;
@@ -714,4 +714,61 @@ fn retries_of_a_sick_endpoint_are_bounded_by_their_budget() {
         retries < fresh / 2,
         "without a budget there would be one for each update that failed"
     );
+}
+
+#[test]
+fn a_turn_that_found_nothing_to_send_costs_no_quota() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            daily_quota: 1,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    scene.put("ada", 1, "[]");
+    assert!(scene.claim_all(at(0)).is_empty());
+    scene.settle();
+    scene.put("bob", 2, r#"{"a": "1"}"#);
+    scene.one(at(1));
+}
+
+#[test]
+fn resume_closes_a_breaker() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    scene.complete(answered(dispatch.ticket, at(0), 503, ""), at(0));
+    scene.settle();
+    assert!(scene.claim_all(at(1)).is_empty());
+    let resumed = Registration {
+        resumed_at: Some(at(1)),
+        ..registered(row_of("acme"), false)
+    };
+    scene.drain.set_clients(vec![resumed.clone()], at(1));
+    assert!(scene.drain.opening(&ClientCode::parse("acme").unwrap()).is_none());
+    let again = scene.one(at(1));
+    scene.complete(answered(again.ticket, at(1), 503, ""), at(1));
+    scene.settle();
+    // The same once more is no news.
+    scene.drain.set_clients(vec![resumed], at(2));
+    assert!(scene.drain.opening(&ClientCode::parse("acme").unwrap()).is_some());
+}
+
+#[test]
+fn a_reservation_that_comes_too_late_is_given_back_in_its_minute() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let claimed = scene.outbox.claim_only(&mut scene.drain, at(0), &mut scene.batch);
+    let late = scene.drain.reservations(&claimed, at(0));
+    let next_minute = at(60_000);
+    let again = scene.drain.reservations(&claimed, next_minute);
+    scene.drain.reserved(late.clone());
+    scene.drain.reserved(again);
+    let sent = scene.drain.send(claimed, next_minute);
+    assert_eq!(sent[0].sent_at, next_minute);
+    scene.complete(accepted(sent[0].ticket, next_minute), next_minute);
+    scene.outbox.now = next_minute;
+    scene.settle();
+    let returned = scene.outbox.activity[&Minute::of(at(0))].returned;
+    assert_eq!(returned, late[0].count);
 }

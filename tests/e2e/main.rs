@@ -5,6 +5,7 @@ mod answers;
 mod bank;
 mod copies;
 mod crash;
+mod crash_rounds;
 mod delivery;
 mod endpoint_matrix;
 mod merging;

@@ -79,7 +79,9 @@ impl Drain {
         // Nothing is under way behind this batch.
         let quiet = batch.ended.len() >= self.busy.len();
         let since = self.activity_written_at;
-        let due = quiet || now < since || now >= since.plus(WRITE_EVERY);
+        // A batch that could not be settled has its activity still, and will say that all of its responses are counted.
+        let again = !batch.activity.is_empty();
+        let due = quiet || again || now < since || now >= since.plus(WRITE_EVERY);
         if !due || !self.activity.values().any(Activity::has_requests) {
             return;
         }

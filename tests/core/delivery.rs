@@ -772,3 +772,26 @@ fn a_reservation_that_comes_too_late_is_given_back_in_its_minute() {
     let returned = scene.outbox.activity[&Minute::of(at(0))].returned;
     assert_eq!(returned, late[0].count);
 }
+
+#[test]
+fn parts_that_were_not_sent_are_not_charged() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            daily_quota: 4,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    scene.put("ada", 1, &large(130));
+    let first = scene.one(at(0));
+    scene.complete(answered(first.ticket, at(0), 500, ""), at(0));
+    scene.settle();
+    let due = scene.drain.next_wake(at(0)).unwrap();
+    let mut dispatch = scene.one(due);
+    for _ in 0..2 {
+        dispatch = scene.complete(accepted(dispatch.ticket, due), due).unwrap();
+    }
+    assert!(scene.complete(accepted(dispatch.ticket, due), due).is_none());
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1]);
+}

@@ -8,6 +8,7 @@ mod crash;
 mod dead_letters;
 mod delivery;
 mod endpoint_matrix;
+mod histories;
 mod merging;
 mod never_in_the_way;
 mod quiet;

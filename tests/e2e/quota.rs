@@ -147,6 +147,7 @@ fn neither_a_restart_nor_a_killed_worker_lends_more_quota() {
 }
 
 fn reconnect(site: &mut Site) {
+    support::wait::until("the end of the session", SOON, || site.db.is_closed().then_some(()));
     site.db = support::wait::until("a connection after the crash", SOON, || {
         site.cluster.try_client("postgres", "postgres").ok()
     });

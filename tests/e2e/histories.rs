@@ -248,6 +248,14 @@ impl Stage {
         }
     }
 
+    /// Waits for a worker other than this one. Each look is a session of its own, which wakes the postmaster: up to
+    /// PostgreSQL 15 it may sleep for a minute when a worker has ended while it was busy with something else.
+    fn wait_worker(&self, but: i32) -> i32 {
+        wait::until("a worker", SOON, || {
+            self.cluster.backend_pid(WORKER).filter(|worker| *worker != but)
+        })
+    }
+
     /// All sessions anew: a killed worker has taken them along.
     fn reconnect(&mut self) {
         // The server may let somebody in before it has noticed.
@@ -562,16 +570,16 @@ impl<'a> History<'a> {
                 }
             }
             Step::Terminate => {
-                let sql = "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = $1";
-                self.stage.db.query(sql, &[&WORKER]);
-                self.stage.cluster.wait_backend(WORKER, SOON);
+                let worker = self.stage.wait_worker(0);
+                self.stage.db.query("select pg_terminate_backend($1)", &[&worker]);
+                self.stage.wait_worker(worker);
             }
             Step::Kill => {
-                let worker = self.stage.cluster.wait_backend(WORKER, SOON);
+                let worker = self.stage.wait_worker(0);
                 self.stage.cluster.kill9(worker);
                 self.stage.reconnect();
                 self.open.clear();
-                self.stage.cluster.wait_backend(WORKER, SOON);
+                self.stage.wait_worker(worker);
             }
         }
     }

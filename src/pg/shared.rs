@@ -106,11 +106,13 @@ pub struct Report {
     in_flight_len: usize,
 }
 
-/// One profile whose request is under way: which, and the newest entry that it carries.
+/// One profile whose request is under way: which, and the entries that it carries.
 #[derive(Clone, Copy, Default)]
 pub struct InFlight {
     /// The profile's fingerprint.
     pub profile: u64,
+    /// The lowest outbox id in the request.
+    pub from: i64,
     /// The highest outbox id in the request.
     pub up_to: i64,
 }
@@ -194,7 +196,11 @@ impl Reports {
             since: 0,
             last_error_at: 0,
             last_error: Text::EMPTY,
-            in_flight: [InFlight { profile: 0, up_to: 0 }; MAX_IN_FLIGHT_LIMIT as usize],
+            in_flight: [InFlight {
+                profile: 0,
+                from: 0,
+                up_to: 0,
+            }; MAX_IN_FLIGHT_LIMIT as usize],
             in_flight_len: 0,
         };
         Self { slots: [free; SLOTS] }
@@ -326,13 +332,14 @@ impl Slot {
         change(&mut REPORTS.exclusive().slots[self.0]);
     }
 
-    /// Whether a request under way carries the entry `id` of the profile.
+    /// Whether a request under way carries the entry `id` of the profile. An entry between the lowest and the highest that
+    /// it carries may be taken for one of them: it committed after the request was made.
     pub fn is_in_flight(self, profile: u64, id: i64) -> bool {
         let reports = REPORTS.share();
         let report = &reports.slots[self.0];
         report.in_flight[..report.in_flight_len]
             .iter()
-            .any(|request| request.profile == profile && id <= request.up_to)
+            .any(|request| request.profile == profile && (request.from..=request.up_to).contains(&id))
     }
 }
 

@@ -521,11 +521,11 @@ impl Drain {
         self.busy.len().saturating_sub(self.settling)
     }
 
-    /// The profiles with a delivery under way, each with the highest outbox id that it carries.
-    pub fn under_way(&self) -> impl Iterator<Item = (&ProfileKey, i64)> {
+    /// The profiles with a delivery under way, each with the lowest and the highest outbox id that it carries.
+    pub fn under_way(&self) -> impl Iterator<Item = (&ProfileKey, i64, i64)> {
         self.deliveries
             .values()
-            .filter_map(|delivery| Some((&delivery.key, *delivery.ids.last()?)))
+            .filter_map(|delivery| Some((&delivery.key, *delivery.ids.first()?, *delivery.ids.last()?)))
     }
 
     /// Why the breaker of a client is open, if it is.

@@ -442,8 +442,9 @@ impl Worker {
 
     fn publish_in_flight(&self) {
         self.slot.report(|report| {
-            report.set_in_flight(self.drain.under_way().map(|(key, up_to)| InFlight {
+            report.set_in_flight(self.drain.under_way().map(|(key, from, up_to)| InFlight {
                 profile: key.fingerprint(),
+                from,
                 up_to,
             }));
         });

@@ -1,0 +1,385 @@
+//! Dead letters: sent again, without an old value ever following a newer one, or gone on purpose.
+
+use support::cluster::{Db, sqlstate};
+use support::{Match, Reply};
+use tokio_postgres::error::DbError;
+
+use crate::site::{SOON, Site};
+
+/// An update that is rejected, once; the id of the dead letter.
+fn dead(site: &Site, profile: &str, attrs: &str) -> i64 {
+    let rule = site
+        .mock
+        .on(Match::id(profile))
+        .respond(Reply::failure("Invalid profile"));
+    let id = site.update(profile, attrs);
+    wait_state(site, id, "dead");
+    site.mock.remove_rule(rule);
+    id
+}
+
+fn state(site: &Site, id: i64) -> String {
+    site.db.value("select state from target_profile.result($1)", &[&id])
+}
+
+fn wait_state(site: &Site, id: i64, state: &str) {
+    site.wait_until(&format!(
+        "select coalesce((select state = '{state}' from target_profile.result({id})), false)"
+    ));
+}
+
+fn retry(site: &Site, id: i64) {
+    site.db.query("select target_profile.retry($1)", &[&id]);
+}
+
+/// The error of a call that must be refused.
+fn refused(db: &Db, sql: &str, id: i64) -> DbError {
+    match db.try_query(sql, &[&id]) {
+        Ok(_) => panic!("it was not refused: {sql} with {id}"),
+        Err(error) => error.as_db_error().cloned().unwrap(),
+    }
+}
+
+fn history(site: &Site, profile: &str, attr: &str) -> Vec<String> {
+    site.mock.value_history("acme", "mbox3rdPartyId", profile, attr)
+}
+
+#[test]
+fn a_rejected_entry_goes_back_under_its_own_id_and_is_accepted_once_the_endpoint_is_mended() {
+    let site = Site::new("retry_dead");
+    let id = dead(&site, "p", r#"{"a": 1}"#);
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    retry(&site, id);
+    assert_eq!(state(&site, id), "waiting");
+    assert_eq!(site.count("select count(*) from target_profile.dead_letter"), 0);
+    assert_eq!(
+        site.count(&format!(
+            "select attempts::bigint from target_profile.outbox where id = {id}"
+        )),
+        0,
+        "its attempts count anew"
+    );
+    site.db.batch("select target_profile.resume('acme')");
+    wait_state(&site, id, "accepted");
+    assert_eq!(site.sent_value("p", "a").as_deref(), Some("1"));
+    assert_eq!(
+        site.count(&format!(
+            "select count(*) from target_profile.response where outbox_ids = array[{id}::bigint]"
+        )),
+        2,
+        "both answers are on record"
+    );
+    let error = refused(&site.db, "select target_profile.retry($1)", id);
+    assert_eq!(error.code().code(), "22023", "it is no dead letter any more");
+}
+
+#[test]
+fn a_retried_value_does_not_follow_a_newer_one_that_was_accepted() {
+    let site = Site::new("overtaken");
+    let id = dead(&site, "p", r#"{"a": 1, "b": 1}"#);
+    let newer = site.update("p", r#"{"a": 2}"#);
+    wait_state(&site, newer, "accepted");
+    retry(&site, id);
+    wait_state(&site, id, "accepted");
+    assert_eq!(history(&site, "p", "a"), ["2"]);
+    assert_eq!(history(&site, "p", "b"), ["1"]);
+}
+
+#[test]
+fn a_retried_value_does_not_follow_a_newer_one_that_is_under_way() {
+    let site = Site::new("overtaking");
+    let id = dead(&site, "p", r#"{"a": 1, "b": 1}"#);
+    site.mock.on(Match::id("p")).once().respond(Reply::hang());
+    let newer = site.update("p", r#"{"a": 2}"#);
+    site.mock.wait_hung(1, SOON);
+    retry(&site, id);
+    assert_ne!(state(&site, id), "dead");
+    site.mock.release_hung();
+    wait_state(&site, newer, "accepted");
+    wait_state(&site, id, "accepted");
+    assert_eq!(history(&site, "p", "a"), ["2"]);
+    assert_eq!(history(&site, "p", "b"), ["1"]);
+    assert_eq!(site.mock.max_in_flight_per_profile(), 1);
+
+    // What has arrived though its answer was lost is as new as what was accepted.
+    let id = dead(&site, "q", r#"{"a": 1, "b": 1}"#);
+    site.mock
+        .on(Match::id("q"))
+        .once()
+        .respond(Reply::reset().applied(true).after_release());
+    let newer = site.update("q", r#"{"a": 2}"#);
+    site.mock.wait_hung(1, SOON);
+    retry(&site, id);
+    site.mock.release_hung();
+    wait_state(&site, newer, "accepted");
+    wait_state(&site, id, "accepted");
+    assert_eq!(
+        history(&site, "q", "a").iter().find(|value| *value != "2"),
+        None,
+        "an older value came after the newer one"
+    );
+    assert_eq!(history(&site, "q", "b").last().map(String::as_str), Some("1"));
+}
+
+#[test]
+fn a_retry_that_comes_while_a_newer_entry_waits_lets_that_one_win() {
+    let site = Site::new("both_wait");
+    let id = dead(&site, "p", r#"{"a": 1, "b": 1}"#);
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    let newer = site.update("p", r#"{"a": 2}"#);
+    retry(&site, id);
+    site.mock.clear();
+    site.db.batch("select target_profile.resume('acme')");
+    site.wait_drained();
+    assert_eq!(site.mock.request_count(), 1, "they are merged");
+    assert_eq!(history(&site, "p", "a"), ["2"]);
+    assert_eq!(history(&site, "p", "b"), ["1"]);
+    assert_eq!(
+        (state(&site, id), state(&site, newer)),
+        ("accepted".to_owned(), "accepted".to_owned())
+    );
+}
+
+#[test]
+fn a_dead_letter_with_nothing_left_to_say_is_not_sent_but_explained() {
+    let site = Site::new("nothing_left");
+    let id = dead(&site, "p", r#"{"a": 1, "b": 1}"#);
+    for attrs in [r#"{"a": 2}"#, r#"{"b": 2, "c": 2}"#] {
+        let newer = site.update("p", attrs);
+        wait_state(&site, newer, "accepted");
+    }
+    let sent = site.mock.request_count();
+    let error = refused(&site.db, "select target_profile.retry($1)", id);
+    assert_eq!(error.code().code(), "55000");
+    assert!(error.detail().unwrap().contains(&id.to_string()), "{error:?}");
+    assert!(error.hint().unwrap().contains("target_profile.discard"), "{error:?}");
+    assert_eq!(state(&site, id), "dead");
+    assert_eq!(site.mock.request_count(), sent);
+}
+
+#[test]
+fn a_retry_that_is_overtaken_on_its_way_ends_as_a_dead_letter_that_says_so() {
+    let site = Site::new("overtaken_late");
+    let id = dead(&site, "p", r#"{"a": 1}"#);
+    site.mock.on(Match::id("p")).once().respond(Reply::hang());
+    let newer = site.update("p", r#"{"a": 2}"#);
+    site.mock.wait_hung(1, SOON);
+    retry(&site, id);
+    site.mock.release_hung();
+    wait_state(&site, newer, "accepted");
+    wait_state(&site, id, "dead");
+    assert!(
+        site.db
+            .text("select reason from target_profile.dead_letter")
+            .starts_with("overtaken"),
+    );
+    assert_eq!(history(&site, "p", "a"), ["2"]);
+}
+
+#[test]
+fn retry_all_takes_those_since_then_and_warns_of_those_that_stay() {
+    let site = Site::new("retry_all");
+    site.add_client("other");
+    let before = dead(&site, "before", r#"{"a": 1}"#);
+    let first = dead(&site, "first", r#"{"a": 1}"#);
+    let second = dead(&site, "second", r#"{"a": 1, "b": 1}"#);
+    let overtaken = dead(&site, "overtaken", r#"{"a": 1}"#);
+    let discarded = dead(&site, "discarded", r#"{"a": 1}"#);
+    site.db.query("select target_profile.discard($1)", &[&discarded]);
+    let newer = site.update("overtaken", r#"{"a": 2}"#);
+    wait_state(&site, newer, "accepted");
+    let since = format!("(select failed_at from target_profile.dead_letter where id = {first})");
+
+    site.db.take_notices();
+    assert_eq!(
+        site.count("select target_profile.retry_all('other')"),
+        0,
+        "it has no dead letters"
+    );
+    assert!(site.db.take_notices().is_empty());
+    assert_eq!(
+        site.count(&format!("select target_profile.retry_all('acme', since => {since})")),
+        2
+    );
+    let notices = site.db.take_notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!(notices[0].severity(), "WARNING");
+    assert_eq!(notices[0].message(), "1 of 3 dead letters stay where they are");
+    assert!(notices[0].detail().unwrap().contains("newer updates"), "{notices:?}");
+    assert!(
+        notices[0].hint().unwrap().contains("target_profile.retry"),
+        "{notices:?}"
+    );
+    site.wait_drained();
+    for (id, expected) in [
+        (before, "dead"),
+        (first, "accepted"),
+        (second, "accepted"),
+        (overtaken, "dead"),
+        (discarded, "discarded"),
+    ] {
+        assert_eq!(state(&site, id), expected, "entry {id}");
+    }
+    assert_eq!(history(&site, "overtaken", "a"), ["2"]);
+
+    assert_eq!(site.count("select target_profile.retry_all('acme')"), 1);
+    wait_state(&site, before, "accepted");
+    let error = site
+        .db
+        .try_query("select target_profile.retry_all('nobody')", &[])
+        .unwrap_err();
+    assert_eq!(sqlstate(&error), "22023");
+}
+
+#[test]
+fn a_row_of_a_client_that_was_not_registered_can_be_sent_once_it_is() {
+    let site = Site::new("unregistered");
+    site.db.batch(
+        "create table visitor (id text primary key, tier text, extra jsonb);
+         create trigger to_target after insert on visitor for each row
+         execute function target_profile_trigger('late', 'mbox3rdPartyId', 'id', 'tier', 'extra');
+         insert into visitor values ('v1', 'gold', '{\"city\": {\"name\": \"Basel\"}}')",
+    );
+    let id = site.count("select id from target_profile.dead_letter");
+    let error = refused(&site.db, "select target_profile.retry($1)", id);
+    assert_eq!(error.code().code(), "22023");
+    assert!(error.detail().unwrap().contains("late"), "{error:?}");
+    assert_eq!(state(&site, id), "dead");
+    site.add_client("late");
+    retry(&site, id);
+    wait_state(&site, id, "accepted");
+    let sent = |name| site.mock.value("late", "mbox3rdPartyId", "v1", name);
+    assert_eq!(sent("tier").as_deref(), Some("gold"));
+    assert_eq!(
+        sent("extra.city.name").as_deref(),
+        Some("Basel"),
+        "flattened as any update is"
+    );
+}
+
+#[test]
+fn a_row_that_cannot_be_an_update_stays_a_dead_letter_and_says_why() {
+    let site = Site::new("invalid");
+    site.create_customers();
+    site.db.batch("insert into customers values ('a/b', 'gold', 1)");
+    let id = site.count("select id from target_profile.dead_letter");
+    let error = refused(&site.db, "select target_profile.retry($1)", id);
+    assert_eq!(error.code().code(), "22023");
+    assert!(error.detail().unwrap().contains('/'), "{error:?}");
+    assert!(error.hint().unwrap().contains("target_profile.discard"), "{error:?}");
+    site.db.take_notices();
+    assert_eq!(site.count("select target_profile.retry_all('acme')"), 0);
+    let notices = site.db.take_notices();
+    assert_eq!(notices.len(), 1, "{notices:?}");
+    assert_eq!(notices[0].message(), "1 of 1 dead letters stay where they are");
+    assert_eq!(state(&site, id), "dead");
+    assert_eq!(site.mock.request_count(), 0);
+}
+
+#[test]
+fn what_was_discarded_is_never_sent_and_still_answers_for_itself() {
+    let site = Site::new("discard");
+    let id = dead(&site, "p", r#"{"a": 1}"#);
+    site.db.query("select target_profile.discard($1)", &[&id]);
+    assert_eq!(state(&site, id), "discarded");
+    let when = || {
+        site.db
+            .text(&format!("select finished_at from target_profile.result({id})"))
+    };
+    let first = when();
+    let error = refused(&site.db, "select target_profile.retry($1)", id);
+    assert_eq!(error.code().code(), "55000");
+    assert!(error.hint().is_some());
+    assert_eq!(site.count("select target_profile.retry_all('acme')"), 0);
+    site.db.query("select target_profile.discard($1)", &[&id]);
+    assert_eq!(when(), first, "the first time counts");
+    assert_eq!(state(&site, id), "discarded");
+    assert_eq!(site.sent_value("p", "a"), None);
+}
+
+#[test]
+fn an_id_that_is_no_dead_letter_is_refused() {
+    let site = Site::new("unknown");
+    let id = site.update("p", r#"{"a": 1}"#);
+    site.wait_drained();
+    for function in ["retry", "discard"] {
+        for id in [id, 4_711] {
+            let error = refused(&site.db, &format!("select target_profile.{function}($1)"), id);
+            assert_eq!(error.code().code(), "22023", "{function}({id})");
+            assert!(error.detail().unwrap().contains(&id.to_string()), "{error:?}");
+            assert!(error.hint().is_some(), "{error:?}");
+        }
+    }
+}
+
+#[test]
+fn a_transaction_that_retries_or_discards_and_stays_open_holds_up_nobody() {
+    let site = Site::new("open_retry");
+    let id = dead(&site, "p", r#"{"a": 1, "b": 1}"#);
+    let dropped = dead(&site, "q", r#"{"a": 1}"#);
+    let open = site.cluster.db();
+    open.batch("begin");
+    open.query("select target_profile.retry($1)", &[&id]);
+    open.query("select target_profile.discard($1)", &[&dropped]);
+    let worker: i32 = site.db.value("select pid from target_profile.worker", &[]);
+    for profile in ["p", "q", "elsewhere"] {
+        let newer = site.update(profile, r#"{"a": 2}"#);
+        wait_state(&site, newer, "accepted");
+    }
+    let rejected = dead(&site, "p", r#"{"c": 1}"#);
+    assert_eq!(
+        site.db.rows(&format!(
+            "select last_error from target_profile.worker where pid = {worker}"
+        )),
+        [[None]],
+        "the worker did not have to wait for a lock"
+    );
+    assert_eq!(state(&site, id), "dead", "nothing is committed");
+    open.batch("commit");
+    wait_state(&site, id, "accepted");
+    assert_eq!(
+        history(&site, "p", "a"),
+        ["2"],
+        "what was accepted while the transaction was open is newer"
+    );
+    assert_eq!(history(&site, "p", "b"), ["1"]);
+    assert_eq!(state(&site, dropped), "discarded");
+
+    open.batch("begin");
+    open.query("select target_profile.retry($1)", &[&rejected]);
+    open.batch("rollback");
+    assert_eq!(state(&site, rejected), "dead");
+    site.update("p", r#"{"d": 1}"#);
+    site.wait_drained();
+    assert_eq!(site.sent_value("p", "c"), None, "the retry was rolled back");
+}
+
+#[test]
+fn only_an_admin_may_retry_or_discard() {
+    let site = Site::new("roles");
+    let id = dead(&site, "p", r#"{"a": 1}"#);
+    let calls = [
+        format!("select target_profile.retry({id})"),
+        "select target_profile.retry_all('acme')".to_owned(),
+        format!("select target_profile.discard({id})"),
+    ];
+    for level in ["writer", "reader", "admin"] {
+        site.db.batch(&format!(
+            "create role the_{level} login; select target_profile.grant_to('the_{level}', '{level}')"
+        ));
+        let session = site.cluster.client("postgres", &format!("the_{level}"));
+        for call in &calls {
+            session.batch("begin");
+            let result = session.try_query(call, &[]);
+            session.batch("rollback");
+            match result {
+                Ok(_) => assert_eq!(level, "admin", "{call}"),
+                Err(error) => {
+                    assert_ne!(level, "admin", "{call}: {error:?}");
+                    assert_eq!(sqlstate(&error), "42501", "{level}: {call}");
+                }
+            }
+        }
+    }
+    assert_eq!(state(&site, id), "dead");
+}

@@ -93,7 +93,8 @@ fn a_retried_value_does_not_follow_a_newer_one_that_is_under_way() {
     let newer = site.update("p", r#"{"a": 2}"#);
     site.mock.wait_hung(1, SOON);
     retry(&site, id);
-    assert_ne!(state(&site, id), "dead");
+    assert_eq!(state(&site, newer), "in flight");
+    assert_eq!(state(&site, id), "waiting", "it is no part of the request under way");
     site.mock.release_hung();
     wait_state(&site, newer, "accepted");
     wait_state(&site, id, "accepted");

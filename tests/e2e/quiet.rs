@@ -71,3 +71,21 @@ fn dropping_and_creating_the_extension_beside_a_worker_works() {
     site.wait_drained();
     assert_eq!(site.sent_value("2", "a").as_deref(), Some("1"));
 }
+
+/// Its ids begin anew, below what the worker has read of the former outbox.
+#[test]
+fn an_extension_that_is_replaced_in_one_transaction_is_drained_from_its_beginning() {
+    let site = Site::with(Cluster::builder("replaced").conf("target_profile.poll_interval", "1h"));
+    for n in 0..20 {
+        site.update(&format!("old{n}"), r#"{"a": 1}"#);
+    }
+    site.wait_drained();
+    site.db
+        .batch("begin; drop extension target_profile; create extension target_profile");
+    site.add_client("acme");
+    let id = site.update("new", r#"{"a": 2}"#);
+    assert!(id < 20);
+    site.db.batch("commit");
+    site.mock.wait_value("acme", "mbox3rdPartyId", "new", "a", "2", SOON);
+    site.wait_drained();
+}

@@ -11,11 +11,13 @@ use target_profile_core::id::ProfileKey;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
+use super::guests;
 use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 
-/// One claim: the requests to be sent now. `None`: the clients have changed, and must be read before anything is sent.
+/// One claim: the requests to be sent now. `None`: the clients have changed, or `outbox` is gone, and the worker must look
+/// around before anything is sent.
 ///
 /// `clients_are_current` is asked when the snapshot has been taken. Whoever enqueues after a pause (or any other change of
 /// a client) has returned does so after the change was announced, so an entry that the snapshot shows is never sent by
@@ -23,11 +25,12 @@ use crate::pg::errors::Fault;
 pub fn claim(
     client: &mut SpiClient<'_>,
     drain: &mut Drain,
+    outbox: pg_sys::Oid,
     clients_are_current: impl FnOnce() -> bool,
     now: Timestamp,
     batch: &mut Batch,
 ) -> Result<Option<Vec<Dispatch>>, Fault> {
-    if !clients_are_current() {
+    if !clients_are_current() || guests::outbox(client)? != Some(outbox) {
         return Ok(None);
     }
     let (snapshot, last_id) = read_snapshot(client)?;

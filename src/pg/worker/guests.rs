@@ -1,5 +1,6 @@
 //! Looking around: is the extension there, may this database send, which clients are there?
 
+use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 use target_profile_core::drain::Registration;
 use target_profile_core::settings::SettingError;
@@ -19,16 +20,25 @@ pub struct Clients {
     pub invalid: Vec<(String, SettingError)>,
 }
 
+/// The outbox of this database, if the extension is installed.
+pub fn outbox(client: &SpiClient<'_>) -> Result<Option<pg_sys::Oid>, Fault> {
+    IS_INSTALLED.with(|statement| {
+        let rows = statement.select(client, &[])?;
+        Ok(if rows.is_empty() { None } else { rows.first().get_one()? })
+    })
+}
+
 /// How this database stands, and its clients if it may send and they are asked for.
 pub fn look_around(client: &mut SpiClient<'_>, with_clients: bool) -> Result<(Standing, Option<Clients>), Fault> {
-    if !IS_INSTALLED.with(|statement| yes(statement, client))? {
+    let Some(outbox) = outbox(client)? else {
         return Ok((Standing::NoExtension, None));
-    }
+    };
     if !IS_ADOPTED.with(|statement| yes(statement, client))? {
         return Ok((Standing::NotAdopted, None));
     }
+    let standing = Standing::Adopted(outbox);
     if !with_clients {
-        return Ok((Standing::Adopted, None));
+        return Ok((standing, None));
     }
     let mut clients = Clients {
         valid: Vec::new(),
@@ -46,7 +56,7 @@ pub fn look_around(client: &mut SpiClient<'_>, with_clients: bool) -> Result<(St
             Err(fault) => clients.invalid.push((row.code, fault)),
         }
     }
-    Ok((Standing::Adopted, Some(clients)))
+    Ok((standing, Some(clients)))
 }
 
 /// Clients that have entries and are not registered.

@@ -117,7 +117,8 @@ unsafe extern "C-unwind" fn at_exit(_code: i32, _arg: pg_sys::Datum) {
 enum Standing {
     NoExtension,
     NotAdopted,
-    Adopted,
+    /// With the outbox that is drained.
+    Adopted(pg_sys::Oid),
 }
 
 struct Worker {
@@ -211,10 +212,11 @@ impl Worker {
     fn cycle(&mut self) -> Result<(), String> {
         let polling = now() >= self.next_poll;
         let work = self.slot.take_work();
-        if work || polling || self.clients_version.is_none() {
+        // For work alone the claim's own look is enough.
+        if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
         }
-        if self.standing != Standing::Adopted {
+        if !self.is_adopted() {
             if polling {
                 self.next_poll = now().plus(self.settings.poll_interval);
             }
@@ -249,6 +251,10 @@ impl Worker {
         Ok(())
     }
 
+    fn is_adopted(&self) -> bool {
+        matches!(self.standing, Standing::Adopted(_))
+    }
+
     /// Is the extension there, is this database the one that may send, which clients are there?
     fn look_around(&mut self) -> Result<(), String> {
         let version = self.slot.clients_version();
@@ -256,10 +262,12 @@ impl Worker {
         let (standing, clients) = transaction("looking around", Access::Read, |client| {
             guests::look_around(client, seen != Some(version))
         })?;
-        if standing != Standing::Adopted {
-            if self.standing == Standing::Adopted {
-                self.forget();
-            }
+        if standing != self.standing && self.is_adopted() {
+            // The outbox is gone, is another one, or is not ours to send.
+            self.forget();
+            self.standing = Standing::NoExtension;
+        }
+        if !matches!(standing, Standing::Adopted(_)) {
             self.standing = standing;
             // An extension that is created, or adopted, announces itself.
             self.clients_version = Some(version);
@@ -269,7 +277,7 @@ impl Worker {
             });
             return Ok(());
         }
-        if self.standing != Standing::Adopted {
+        if !self.is_adopted() {
             self.standing = standing;
             if clients.is_none() {
                 self.clients_version = None;
@@ -395,10 +403,20 @@ impl Worker {
         if !self.drain.wants_to_claim(now) {
             return Ok(());
         }
+        let Standing::Adopted(outbox) = self.standing else {
+            return Ok(());
+        };
         let (slot, known) = (self.slot, self.clients_version);
         let (drain, batch) = (&mut self.drain, &mut self.batch);
         let claimed = transaction("claiming", Access::Read, |client| {
-            claim::claim(client, drain, || Some(slot.clients_version()) == known, now, batch)
+            claim::claim(
+                client,
+                drain,
+                outbox,
+                || Some(slot.clients_version()) == known,
+                now,
+                batch,
+            )
         });
         if claimed.is_err() {
             self.drain.unselect();
@@ -476,7 +494,7 @@ impl Worker {
         let until = if failing {
             self.not_before
         } else {
-            let due = if self.standing == Standing::Adopted {
+            let due = if self.is_adopted() {
                 let wake = self.drain.next_wake(now).into_iter();
                 wake.chain(self.drain.report_due()).min()
             } else {
@@ -484,7 +502,7 @@ impl Worker {
             };
             due.map_or(self.next_poll, |due| due.min(self.next_poll))
         };
-        if !failing && self.standing == Standing::Adopted {
+        if !failing && self.is_adopted() {
             self.show(match (self.settings.enabled, self.drain.in_flight()) {
                 (false, _) => State::Disabled,
                 (true, 0) => State::Idle,

@@ -362,11 +362,16 @@ impl<'a> Arena<'a> {
         match blow {
             Blow::Worker => self.cluster.kill9(worker),
             Blow::Backend => {
-                let backends = self.db.query(
-                    "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()",
-                    &[],
-                );
-                let pids: Vec<i32> = backends.iter().map(|row| row.get(0)).collect();
+                // Writers may still be on their way back from the last crash.
+                let pids = wait::until("a backend to kill", SOON, || {
+                    let backends = self.db.query(
+                        "select pid from pg_stat_activity
+                         where backend_type = 'client backend' and pid <> pg_backend_pid()",
+                        &[],
+                    );
+                    let pids: Vec<i32> = backends.iter().map(|row| row.get(0)).collect();
+                    (!pids.is_empty()).then_some(pids)
+                });
                 self.cluster.kill9(random.pick(&pids));
             }
             Blow::Immediate => self.cluster.stop(Mode::Immediate),

@@ -4,7 +4,7 @@
 //! journal's rows are what was committed, also where a crash took the answer to a COMMIT.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{RwLock, RwLockWriteGuard};
+use std::sync::{PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Load {
 
     /// Keeps the writers, none of which has a transaction open, from beginning another.
     pub fn pause(&self) -> RwLockWriteGuard<'_, ()> {
-        self.gate.write().unwrap()
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes until the load is over.
@@ -106,7 +106,7 @@ impl Load {
         let mut written = Written::default();
         let mut session: Option<Db> = None;
         while !self.over.load(Ordering::SeqCst) {
-            let open = self.gate.read().unwrap();
+            let open = self.gate.read().unwrap_or_else(PoisonError::into_inner);
             let db = session
                 .take()
                 .or_else(|| cluster.try_client("postgres", "postgres").ok());

@@ -795,3 +795,21 @@ fn parts_that_were_not_sent_are_not_charged() {
     scene.settle();
     assert_eq!(scene.outbox.accepted, [1]);
 }
+
+/// The rest of it must wait, for the next minute's quota; the breaker need not.
+#[test]
+fn the_first_part_of_a_split_update_is_a_probe_like_any_other() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(130));
+    let dispatch = scene.one(at(0));
+    scene.complete(answered(dispatch.ticket, at(0), 429, ""), at(0));
+    scene.settle();
+    let due = scene.drain.next_wake(at(0)).unwrap();
+    let probe = scene.one(due);
+    let next_minute = due.plus(Duration::from_secs(60));
+    assert!(scene.complete(accepted(probe.ticket, due), next_minute).is_none());
+    scene.settle();
+    let code = ClientCode::parse("acme").unwrap();
+    assert!(scene.drain.opening(&code).is_none());
+    assert_rest(&scene.one(next_minute), &dispatch);
+}

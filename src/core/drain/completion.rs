@@ -109,6 +109,11 @@ impl Drain {
         }
         let delivery = self.deliveries.get_mut(&report.ticket)?;
         if outcome == Outcome::Accepted && delivery.has_more_parts() {
+            // The endpoint works, whether or not the next part follows at once: a probe has its answer.
+            if let Some(client) = self.clients.get_mut(&delivery.key.client) {
+                client.breaker_moved |= client.breaker.opening().is_some();
+                client.breaker.note(outcome, delivery.turn.probe, None, "", now, jitter);
+            }
             let next = self.next_part(report.ticket, now);
             if next.is_none() {
                 // The rest must wait: for its client, or for a turn in which there is quota for it.

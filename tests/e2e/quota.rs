@@ -198,8 +198,11 @@ fn a_backfill_gets_its_share_and_leaves_the_rest_to_fresh_updates() {
     let site = polling_each_second("quota_share");
     site.db
         .batch("select target_profile.set_client('acme', daily_quota => 20, backfill_share => 0.3)");
+    // Together, or the first to be committed would be gone already.
+    site.db.batch("begin");
     enqueue(&site, "old", 10, BACKFILL);
     enqueue(&site, "almost", 10, -1);
+    site.db.batch("commit");
     wait_held(&site);
     assert_eq!(requests(&site), 6);
     assert_eq!(requests_for(&site, "almost"), 6, "the higher priority goes first");

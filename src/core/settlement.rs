@@ -173,6 +173,26 @@ impl Again {
 }
 
 impl Batch {
+    /// An entry that is found to be dead when it is read, and not by an answer: that may be more than once before it is settled.
+    pub(crate) fn bury(&mut self, id: i64, attempts: u32, reason: String) {
+        if !self.dead.iter().any(|dead| dead.id == id) {
+            self.dead.push(Dead {
+                id,
+                attempts,
+                reason,
+                outcome: None,
+                response: None,
+            });
+        }
+    }
+
+    /// The same for an entry of which everything has arrived.
+    pub(crate) fn accept(&mut self, id: i64) {
+        if !self.accepted.contains(&id) {
+            self.accepted.push(id);
+        }
+    }
+
     /// Whether there is nothing to settle.
     pub fn is_empty(&self) -> bool {
         self.responses.is_empty()

@@ -813,3 +813,16 @@ fn the_first_part_of_a_split_update_is_a_probe_like_any_other() {
     assert!(scene.drain.opening(&code).is_none());
     assert_rest(&scene.one(next_minute), &dispatch);
 }
+
+#[test]
+fn what_is_read_twice_before_it_is_settled_is_buried_once() {
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, "[]");
+    assert!(scene.claim_all(at(0)).is_empty());
+    scene.put("ada", 2, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    assert_eq!(scene.batch.dead.len(), 1);
+    scene.complete(accepted(dispatch.ticket, at(0)), at(0));
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [2]);
+}

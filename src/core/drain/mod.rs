@@ -36,7 +36,7 @@ use crate::id::ProfileKey;
 use crate::quota::{Class, Count, Ledger, Minute};
 use crate::request::{self, Request};
 use crate::settings::ClientSettings;
-use crate::settlement::{Activity, Again, Batch, Dead, Ended};
+use crate::settlement::{Activity, Again, Batch, Ended};
 use crate::time::Timestamp;
 
 use client::Client;
@@ -327,13 +327,7 @@ impl Drain {
                         enqueued_at: entry.enqueued_at,
                     });
                 }
-                Err(reason) => batch.dead.push(Dead {
-                    id: entry.id,
-                    attempts: entry.attempts,
-                    reason,
-                    outcome: None,
-                    response: None,
-                }),
+                Err(reason) => batch.bury(entry.id, entry.attempts, reason),
             }
         }
         let client = self.clients.get_mut(&key.client);
@@ -342,7 +336,7 @@ impl Drain {
                 client.drop_arrived(&key, &mut merged);
                 if merged.is_empty() {
                     // Every part of it has arrived, since what was missing is gone.
-                    batch.accepted.extend(carried.iter().map(|entry| entry.id));
+                    carried.iter().for_each(|entry| batch.accept(entry.id));
                     client.forget_arrived(&key);
                 }
                 request::build(&client.settings.endpoint, &key, &merged, client.settings.method)
@@ -351,13 +345,9 @@ impl Drain {
             _ => Ok(Vec::new()),
         };
         let requests = built.unwrap_or_else(|error: Error| {
-            batch.dead.extend(carried.iter().map(|entry| Dead {
-                id: entry.id,
-                attempts: entry.attempts,
-                reason: error.to_string(),
-                outcome: None,
-                response: None,
-            }));
+            for entry in &carried {
+                batch.bury(entry.id, entry.attempts, error.to_string());
+            }
             Vec::new()
         });
         let (Some(Busy::Selected(turn)), Some(client), Some(first)) = (

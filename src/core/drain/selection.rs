@@ -11,7 +11,7 @@ use crate::client_code::ClientCode;
 use crate::id::{IdKind, ProfileId, ProfileKey};
 use crate::lane::REVISIT_LIMIT;
 use crate::quota::Class;
-use crate::settlement::{Batch, Dead};
+use crate::settlement::Batch;
 use crate::time::Timestamp;
 
 impl Drain {
@@ -132,13 +132,7 @@ impl Drain {
             let key = match profile_key(&read.client, row) {
                 Ok(key) => key,
                 Err(reason) => {
-                    batch.dead.push(Dead {
-                        id: row.id,
-                        attempts: 0,
-                        reason,
-                        outcome: None,
-                        response: None,
-                    });
+                    batch.bury(row.id, 0, reason);
                     passed = Some(row.id);
                     continue;
                 }

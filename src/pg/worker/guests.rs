@@ -20,12 +20,31 @@ pub struct Clients {
     pub invalid: Vec<(String, SettingError)>,
 }
 
+/// How often, a millisecond apart, the caches of names are given time to hear of a commit.
+const PATIENCE: u32 = 200;
+
 /// The outbox of this database, if the extension is installed.
 pub fn outbox(client: &SpiClient<'_>) -> Result<Option<pg_sys::Oid>, Fault> {
-    IS_INSTALLED.with(|statement| {
-        let rows = statement.select(client, &[])?;
-        Ok(if rows.is_empty() { None } else { rows.first().get_one()? })
-    })
+    for _ in 0..PATIENCE {
+        let (oid, found_by_name) = IS_INSTALLED.with(|statement| {
+            let rows = statement.select(client, &[])?;
+            if rows.is_empty() {
+                return Ok::<_, Fault>((None, true));
+            }
+            let (oid, found_by_name) = rows.first().get_two::<pg_sys::Oid, bool>()?;
+            Ok((oid, found_by_name.unwrap_or(false)))
+        })?;
+        if found_by_name {
+            return Ok(oid);
+        }
+        // A commit wakes the worker before it tells everybody which names have changed.
+        // SAFETY: inside a transaction; sleeps and then hears what there is to be heard.
+        unsafe {
+            pg_sys::pg_usleep(1_000);
+            pg_sys::AcceptInvalidationMessages();
+        }
+    }
+    Err(Fault::Internal("the name of target_profile.outbox leads elsewhere"))
 }
 
 /// How this database stands, and its clients if it may send and they are asked for.

@@ -276,11 +276,12 @@ impl<'a> Arena<'a> {
                 let deaf = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
                 let port = deaf.local_addr().unwrap().port();
                 self.set_endpoint(&format!("http://127.0.0.1:{port}/m2/{{client}}/profile/update"));
-                let reserved: i64 = self.db.value(RESERVED, &[]);
-                let entry = load.burst(&self.db, "deaf", BURST);
-                self.wait_until(&format!(
-                    "select state = 'in flight' and ({RESERVED}) > {reserved} from target_profile.result({entry})"
-                ));
+                load.burst(&self.db, "deaf", BURST);
+                // What is in flight has its reservation; a block in reserve may have spared a new one.
+                self.wait_until(
+                    "select coalesce(bool_or(target_profile._in_flight(client_code, id_kind, profile_id, id)), false)
+                     from target_profile.outbox where client_code = 'acme' and profile_id like 'deaf%'",
+                );
                 hold.deaf = Some(deaf);
             }
             Moment::Sent => {
@@ -482,6 +483,4 @@ impl<'a> Arena<'a> {
         );
     }
 }
-
-const RESERVED: &str = "select coalesce(sum(reserved), 0) from target_profile.activity where client_code = 'acme'";
 const RESPONSES: &str = "select count(*) from target_profile.response";

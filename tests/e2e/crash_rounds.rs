@@ -483,4 +483,5 @@ impl<'a> Arena<'a> {
         );
     }
 }
+
 const RESPONSES: &str = "select count(*) from target_profile.response";

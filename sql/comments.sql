@@ -127,3 +127,5 @@ COMMENT ON FUNCTION target_profile._workers() IS 'Internal: what the view worker
 COMMENT ON FUNCTION target_profile._in_flight(text, text, text, bigint) IS 'Internal: whether a request under way carries an entry';
 COMMENT ON FUNCTION target_profile._check_client() IS 'Internal: checks a row of client';
 COMMENT ON FUNCTION target_profile._clients_changed() IS 'Internal: tells the worker that clients were changed';
+COMMENT ON FUNCTION target_profile._watch_row() IS 'Internal: the row triggers that watch creates; collects entries';
+COMMENT ON FUNCTION target_profile._watch_flush() IS 'Internal: the statement trigger that watch creates; writes what was collected';

@@ -56,6 +56,8 @@ pgrx::extension_sql_file!(
         pg::update::target_profile_update,
         pg::update::target_profile_preview,
         pg::trigger::target_profile_trigger,
+        pg::trigger::target_profile::_watch_row,
+        pg::trigger::target_profile::_watch_flush,
         pg::result::wait,
     ]
 );

@@ -67,6 +67,9 @@ pub enum TriggerFault {
     /// Too few arguments.
     #[error("target_profile_trigger needs a client code, an id kind, an id column and at least one column")]
     Arguments,
+    /// Options that `watch` does not write.
+    #[error("invalid options of a trigger with target_profile._watch_row")]
+    Options,
     /// A column that the table does not have (any more).
     #[error("column \"{0}\" does not exist")]
     NoColumn(String),
@@ -141,6 +144,7 @@ impl Fault {
                 "Create it with EXECUTE FUNCTION target_profile_trigger('client', 'mbox3rdPartyId', 'id_column', \
                  'column', 'attribute=column', …)."
             }
+            Self::Trigger(TriggerFault::Options) => "Have it created by target_profile.watch.",
             Self::Trigger(TriggerFault::NoColumn(_)) => "Create the trigger anew with the columns that the table has.",
             Self::Trigger(TriggerFault::NullId(_)) => {
                 "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."

@@ -24,6 +24,7 @@ pub mod trigger;
 pub mod update;
 pub mod value;
 pub mod wake;
+pub mod watch;
 pub mod worker;
 
 use pgrx::pg_sys;

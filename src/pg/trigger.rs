@@ -17,7 +17,7 @@ use target_profile_core::client_code::ClientCode;
 use target_profile_core::error::Error as CoreError;
 use target_profile_core::id::{IdKind, ProfileKey};
 use target_profile_core::request;
-use target_profile_core::watch::{OnInvalid, Options, Send};
+use target_profile_core::watch::{self, OnInvalid, Options, Send};
 
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{self, Unsendable};
@@ -255,11 +255,7 @@ impl<'a> Change<'a> {
         let mapped = columns
             .iter()
             .map(|argument| {
-                // A column whose own name holds an equals sign is taken by its whole name.
-                let (attribute, name) = match argument.split_once('=') {
-                    Some((attribute, name)) if self.column(argument).is_err() => (attribute, name),
-                    _ => (argument.as_str(), argument.as_str()),
-                };
+                let (attribute, name) = watch::mapping(argument, |name| self.column(name).is_ok());
                 Ok(Mapped {
                     attribute,
                     column: self.column(name)?,

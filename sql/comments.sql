@@ -9,6 +9,11 @@ COMMENT ON FUNCTION target_profile_preview(text, text, text, jsonb) IS
 COMMENT ON FUNCTION target_profile_trigger() IS
     'Row trigger: AFTER INSERT OR UPDATE … FOR EACH ROW EXECUTE FUNCTION target_profile_trigger(client_code, id_kind, id_column, column or attribute=column, …)';
 
+COMMENT ON FUNCTION target_profile.watch(regclass, text, text, text, text[], text, text, smallint, text, boolean) IS
+    'Creates the triggers that send the changes of a table: attrs are columns, or attribute=column; called again, it replaces them';
+COMMENT ON FUNCTION target_profile.unwatch(regclass, text, text) IS
+    'Drops the triggers that watch has created: all of a table, those of a client, or one';
+
 COMMENT ON FUNCTION target_profile.add_client(text, text, text, text, bigint, double precision, interval, text, text, integer, interval, integer, interval) IS
     'Registers a client code; settings left out have their defaults. The first call also makes this database the one that may send';
 COMMENT ON FUNCTION target_profile.set_client(text, text, text, text, bigint, double precision, interval, text, text, integer, interval, integer, interval, text[]) IS
@@ -93,6 +98,19 @@ COMMENT ON COLUMN target_profile.response.message IS 'The server''s message, or 
 COMMENT ON COLUMN target_profile.response.body IS 'The start of the answer''s body, made valid UTF-8';
 COMMENT ON SEQUENCE target_profile.response_id_seq IS 'Ids of responses';
 
+COMMENT ON TABLE target_profile.watched_table IS 'What is watched, as watch was called; change it with watch and unwatch';
+COMMENT ON COLUMN target_profile.watched_table.attrs IS 'Columns that are sent, as column or attribute=column';
+COMMENT ON COLUMN target_profile.watched_table.send IS 'What an UPDATE sends: all attributes, or those that changed';
+COMMENT ON COLUMN target_profile.watched_table."when" IS 'Rows that do not meet it are not sent; NULL: all are';
+COMMENT ON COLUMN target_profile.watched_table.on_invalid IS 'What becomes of a row that cannot be sent: warn or error';
+COMMENT ON COLUMN target_profile.watched_table.always IS 'Whether the triggers fire for replicated rows, too';
+COMMENT ON COLUMN target_profile.watched_table.schema_name IS 'As it was when it was wired; the same for table_name';
+COMMENT ON COLUMN target_profile.watched_table.statements IS 'What created the triggers';
+COMMENT ON VIEW target_profile.watch_state IS
+    'Whether what is watched still is: ok, or what is wrong with it';
+COMMENT ON COLUMN target_profile.watch_state.state IS
+    'table dropped, client not registered, column missing, trigger missing, trigger disabled or ok: the first that applies';
+
 COMMENT ON TABLE target_profile.binding IS 'The cluster and database that may send; written by the first add_client and by adopt';
 COMMENT ON TABLE target_profile.backing_off IS 'Clients whose endpoint does not work at present, as the worker sees it';
 
@@ -106,6 +124,7 @@ COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is 
 
 COMMENT ON FUNCTION target_profile._privileges(text) IS 'Internal: the grants of a level';
 COMMENT ON FUNCTION target_profile._entry_points() IS 'Internal: the functions outside of schema target_profile';
+COMMENT ON FUNCTION target_profile._watch_functions() IS 'Internal: what wiring a table takes';
 COMMENT ON FUNCTION target_profile._has_level(regrole, text) IS 'Internal: whether a role has been granted a level';
 COMMENT ON FUNCTION target_profile._is_adopted() IS 'Internal: whether this database may send';
 COMMENT ON FUNCTION target_profile._bury_orphans(text) IS 'Internal: moves entries of a removed client to dead_letter';
@@ -127,3 +146,5 @@ COMMENT ON FUNCTION target_profile._workers() IS 'Internal: what the view worker
 COMMENT ON FUNCTION target_profile._in_flight(text, text, text, bigint) IS 'Internal: whether a request under way carries an entry';
 COMMENT ON FUNCTION target_profile._check_client() IS 'Internal: checks a row of client';
 COMMENT ON FUNCTION target_profile._clients_changed() IS 'Internal: tells the worker that clients were changed';
+COMMENT ON FUNCTION target_profile._watch_row() IS 'Internal: the row triggers that watch creates; collects entries';
+COMMENT ON FUNCTION target_profile._watch_flush() IS 'Internal: the statement trigger that watch creates; writes what was collected';

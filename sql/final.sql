@@ -20,7 +20,7 @@ $$;
 
 -- Monitoring sees how it goes, not what is sent.
 GRANT USAGE ON SCHEMA target_profile TO pg_monitor;
-GRANT SELECT ON target_profile.status, target_profile.worker, target_profile.activity TO pg_monitor;
+GRANT SELECT ON target_profile.status, target_profile.worker, target_profile.activity, target_profile.watch_state TO pg_monitor;
 GRANT EXECUTE ON FUNCTION target_profile._workers(), target_profile._is_adopted(), target_profile._system_identifier()
     TO pg_monitor;
 DO $$

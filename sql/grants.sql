@@ -22,12 +22,13 @@ BEGIN
     IF level IN ('writer', 'admin') THEN
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
-        FROM unnest(target_profile._entry_points()) f;
+        FROM unnest(target_profile._entry_points() || target_profile._watch_functions()) f;
     END IF;
     IF level IN ('reader', 'admin') THEN
         RETURN QUERY
         SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
-        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker']) t;
+        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker',
+            'watched_table', 'watch_state']) t;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
@@ -70,6 +71,16 @@ AS $$
     JOIN pg_proc p ON p.oid = d.objid
     WHERE d.classid = 'pg_proc'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
       AND p.pronamespace <> 'target_profile'::regnamespace
+$$;
+
+-- What wiring a table takes, and what its triggers run.
+CREATE FUNCTION target_profile._watch_functions() RETURNS regprocedure[]
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(p.oid::regprocedure)
+    FROM pg_proc p
+    WHERE p.pronamespace = 'target_profile'::regnamespace
+      AND p.proname IN ('watch', 'unwatch', '_watch_row', '_watch_flush')
 $$;
 
 -- What decides for the view status how a client stands; by its name, because its arguments are many.

@@ -42,10 +42,11 @@ pgrx::extension_sql_file!(
     name = "views",
     requires = ["clients", "entries", pg::status::_workers, pg::status::_standing]
 );
+pgrx::extension_sql_file!("../sql/watch.sql", name = "watch", requires = ["tables"]);
 pgrx::extension_sql_file!(
     "../sql/grants.sql",
     name = "grants",
-    requires = ["views", "dead_letters", "activity"]
+    requires = ["views", "dead_letters", "activity", "watch"]
 );
 pgrx::extension_sql_file!(
     "../sql/comments.sql",
@@ -56,6 +57,10 @@ pgrx::extension_sql_file!(
         pg::update::target_profile_update,
         pg::update::target_profile_preview,
         pg::trigger::target_profile_trigger,
+        pg::trigger::target_profile::_watch_row,
+        pg::trigger::target_profile::_watch_flush,
+        pg::watch::watch,
+        pg::watch::unwatch,
         pg::result::wait,
     ]
 );

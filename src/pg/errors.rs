@@ -47,6 +47,9 @@ pub enum Fault {
     /// An id that no entry has.
     #[error("there is no entry with this id")]
     UnknownEntry(i64),
+    /// A table that cannot be watched so.
+    #[error("{0}")]
+    Watch(WatchFault),
     /// A trigger that cannot do its work as it was created.
     #[error("{0}")]
     Trigger(TriggerFault),
@@ -67,12 +70,117 @@ pub enum TriggerFault {
     /// Too few arguments.
     #[error("target_profile_trigger needs a client code, an id kind, an id column and at least one column")]
     Arguments,
+    /// Options that `watch` does not write.
+    #[error("invalid options of a trigger with target_profile._watch_row")]
+    Options,
     /// A column that the table does not have (any more).
     #[error("column \"{0}\" does not exist")]
     NoColumn(String),
     /// The row has no id.
     #[error("the id column \"{0}\" is null")]
     NullId(String),
+}
+
+/// Why a table cannot be watched, or no longer.
+#[derive(Debug, Error, PartialEq)]
+pub enum WatchFault {
+    /// It was dropped meanwhile.
+    #[error("there is no table with OID {0}")]
+    NoTable(u32),
+    /// A view, a foreign table, or whatever else has no such triggers.
+    #[error("only tables can be watched")]
+    NotTable {
+        /// Its name.
+        name: String,
+        /// What it is.
+        what: &'static str,
+    },
+    /// A table of the extension.
+    #[error("tables of target_profile cannot be watched")]
+    OwnTable(String),
+    /// Somebody else's table.
+    #[error("must be owner of table {0}")]
+    NotOwner(String),
+    /// A column that the table does not have.
+    #[error("column \"{column}\" of table {table} does not exist")]
+    NoColumn {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+    },
+    /// No columns, or a NULL among them.
+    #[error("attrs must name at least one column, and no nulls")]
+    NoColumns,
+    /// Neither `all` nor `changed`.
+    #[error("unrecognized value of send")]
+    Send(String),
+    /// Neither `warn` nor `error`.
+    #[error("unrecognized value of on_invalid")]
+    OnInvalid(String),
+    /// A condition that is not one expression.
+    #[error("the condition is not a single expression")]
+    Condition {
+        /// It.
+        condition: String,
+        /// What the parser says.
+        error: Option<String>,
+    },
+    /// A partition of a table with the same watch.
+    #[error("table {0} is a partition of a table that is watched already")]
+    Partition(String),
+    /// There is nothing to end.
+    #[error("table {0} is not watched so")]
+    NotWatched(String),
+}
+
+impl WatchFault {
+    fn sqlstate(&self) -> PgSqlErrorCode {
+        match self {
+            Self::NoTable(_) => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
+            Self::NotTable { .. } | Self::OwnTable(_) => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::NotOwner(_) => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            Self::NoColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+            Self::NoColumns | Self::Send(_) | Self::OnInvalid(_) | Self::Condition { .. } => {
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
+            }
+            Self::Partition(_) | Self::NotWatched(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::NotTable { name, what } => Some(format!("{name} is {what}.")),
+            Self::OwnTable(name) => Some(format!("{name} is one.")),
+            Self::Send(given) | Self::OnInvalid(given) => Some(format!("The value is {}.", quoted(given))),
+            Self::Condition { condition, error } => Some(match error {
+                Some(error) => format!("The condition is {}: {error}.", quoted(condition)),
+                None => format!("The condition is {}.", quoted(condition)),
+            }),
+            _ => None,
+        }
+    }
+
+    const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NotTable { .. } => {
+                Some("Watch the table that the rows are stored in, on the server where they are written.")
+            }
+            Self::OwnTable(_) => Some("Watch a table with customers' data."),
+            Self::NotOwner(_) | Self::NoTable(_) => None,
+            Self::NoColumn { .. } => {
+                Some("Name columns as in the catalog, without quotes: 'column' or 'attribute=column'.")
+            }
+            Self::NoColumns => Some("Give an array of 'column' or 'attribute=column'."),
+            Self::Send(_) => Some("It is all or changed."),
+            Self::OnInvalid(_) => Some("It is warn or error."),
+            Self::Condition { .. } => {
+                Some("Give what stands between the parentheses of WHEN (…) in CREATE TRIGGER, such as NEW.active.")
+            }
+            Self::Partition(_) => Some("The watch of its parent is good for it, too."),
+            Self::NotWatched(_) => Some("target_profile.watched_table lists what is watched."),
+        }
+    }
 }
 
 impl Fault {
@@ -93,6 +201,7 @@ impl Fault {
             | Self::UnknownEntry(_)
             | Self::Pause
             | Self::Trigger(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+            Self::Watch(fault) => fault.sqlstate(),
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::BadClient { .. } | Self::WaitForOwn(_) | Self::WaitInFixedSnapshot | Self::NotPreloaded => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -106,6 +215,7 @@ impl Fault {
             Self::Core(error) | Self::Setting(SettingError::Rule(error)) => error.detail(),
             Self::Setting(SettingError::OutOfRange { value, .. }) => Some(format!("The value is {value}.")),
             Self::UnknownClient(code) => Some(format!("The client code is {}.", quoted(code))),
+            Self::Watch(fault) => fault.detail(),
             Self::WaitForOwn(id) | Self::UnknownEntry(id) => Some(format!("The entry is {id}.")),
             _ => None,
         }
@@ -114,6 +224,7 @@ impl Fault {
     fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Core(error) | Self::Setting(SettingError::Rule(error)) => return error.hint(),
+            Self::Watch(fault) => return fault.hint().map(str::to_owned),
             Self::Setting(SettingError::OutOfRange { .. }) => return None,
             Self::Setting(SettingError::Token) => {
                 "A token is at most 4096 printable ASCII characters without spaces; give it without \"Bearer\"."
@@ -141,6 +252,7 @@ impl Fault {
                 "Create it with EXECUTE FUNCTION target_profile_trigger('client', 'mbox3rdPartyId', 'id_column', \
                  'column', 'attribute=column', …)."
             }
+            Self::Trigger(TriggerFault::Options) => "Have it created by target_profile.watch.",
             Self::Trigger(TriggerFault::NoColumn(_)) => "Create the trigger anew with the columns that the table has.",
             Self::Trigger(TriggerFault::NullId(_)) => {
                 "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."

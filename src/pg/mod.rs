@@ -1,13 +1,14 @@
 //! Everything that talks to Postgres. It stores and wakes; what to send, when, and what an answer means is decided in
 //! `target_profile_core`.
 //!
-//! The way of an entry: [`update`] or [`trigger`] → [`outbox`] → commit → [`wake`] → [`worker`].
+//! The way of an entry: [`update`] or [`trigger`] (bulk: → [`collector`]) → [`outbox`] → commit → [`wake`] → [`worker`].
 
 // The only place of the project that needs it; `undocumented_unsafe_blocks` asks for the reason each time.
 #![allow(unsafe_code)]
 
 pub mod clients;
 pub mod clock;
+pub mod collector;
 pub mod dead_letters;
 pub mod errors;
 pub mod launcher;
@@ -23,6 +24,7 @@ pub mod trigger;
 pub mod update;
 pub mod value;
 pub mod wake;
+pub mod watch;
 pub mod worker;
 
 use pgrx::pg_sys;

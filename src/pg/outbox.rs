@@ -1,4 +1,4 @@
-//! Writing an entry: the one INSERT of every way into the outbox.
+//! Writing entries: the INSERTs of every way into the outbox, for one entry and for many.
 
 use std::cell::Cell;
 
@@ -7,8 +7,9 @@ use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::id::ProfileKey;
 
 use super::errors::{Fault, warn};
-use super::owner::as_owner;
+use super::owner::{self, as_owner};
 use super::shared::{self, Slot};
+use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
 use super::wake;
 
@@ -20,6 +21,13 @@ thread_local! {
             &[TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT2OID, TEXTOID],
         )
     };
+    static ENQUEUE_MANY: Statement = const {
+        use pg_sys::BuiltinOid::{INT2ARRAYOID, INT8ARRAYOID, TEXTARRAYOID};
+        Statement::new(
+            include_str!("../../sql/queries/enqueue_many.sql"),
+            &[INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID],
+        )
+    };
     static DEAD_LETTER: Statement = const {
         use pg_sys::BuiltinOid::{INT2OID, TEXTOID};
         Statement::new(
@@ -28,6 +36,11 @@ thread_local! {
         )
     };
     static TOLD: Cell<bool> = const { Cell::new(false) };
+}
+
+unsafe extern "C-unwind" {
+    /// commands/sequence.h: the next value of a sequence.
+    fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
 }
 
 /// Writes an entry in the caller's transaction and has the worker woken at its commit. The answer is the entry's id.
@@ -64,6 +77,110 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
     })?;
     wake::at_commit();
     Ok(id)
+}
+
+/// An entry that has its id and is not yet written.
+#[derive(Debug)]
+pub struct Entry {
+    /// From [`draw_id`].
+    pub id: i64,
+    /// Whose update it is.
+    pub key: ProfileKey,
+    /// The attributes as JSON.
+    pub attrs: String,
+    /// As in the outbox.
+    pub priority: i16,
+    /// As in the outbox.
+    pub source: String,
+}
+
+impl Entry {
+    /// How much memory it takes, near enough.
+    pub fn bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.key.client.as_str().len()
+            + self.key.id.as_str().len()
+            + self.attrs.len()
+            + self.source.len()
+    }
+}
+
+/// An id for an entry that this transaction is going to write with [`enqueue_many`].
+///
+/// # Errors
+/// The transaction may not write, or there is no outbox.
+pub fn draw_id() -> Result<i64, Fault> {
+    must_be_writable()?;
+    tell_once_that_nothing_drains();
+    let sequence =
+        owner::relation(c"outbox_id_seq").ok_or(Fault::Internal("target_profile.outbox_id_seq does not exist"))?;
+    // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
+    // (target_profile_core::horizon); an error of Postgres is turned into a panic at the boundary, as for the functions that pgrx
+    // binds.
+    Ok(unsafe {
+        pg_sys::GetTopTransactionId();
+        pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(sequence, false))
+    })
+}
+
+/// Writes entries with one statement and has the worker woken at the commit. Also at the end of a transaction, when nothing of the
+/// caller's is running any more.
+///
+/// # Errors
+/// Whatever fails is raised by Postgres.
+pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
+    // Dropped meanwhile by this very transaction: the entries would have gone with it.
+    if owner::relation(c"outbox").is_none() {
+        return Ok(());
+    }
+    let column = |text: fn(&Entry) -> &str| entries.iter().map(text).collect::<Vec<_>>();
+    let _writable = Writable::again();
+    with_transaction_snapshot(|| {
+        as_owner(|| {
+            Spi::connect_mut(|client| {
+                ENQUEUE_MANY.with(|statement| {
+                    statement.update(
+                        client,
+                        &[
+                            entries.iter().map(|entry| entry.id).collect::<Vec<_>>().into(),
+                            column(|entry| entry.key.client.as_str()).into(),
+                            column(|entry| entry.key.kind.as_str()).into(),
+                            column(|entry| entry.key.id.as_str()).into(),
+                            column(|entry| &entry.attrs).into(),
+                            entries.iter().map(|entry| entry.priority).collect::<Vec<_>>().into(),
+                            column(|entry| &entry.source).into(),
+                        ],
+                    )?;
+                    Ok(())
+                })
+            })
+        })
+    })?;
+    wake::at_commit();
+    Ok(())
+}
+
+/// A transaction that was made read-only after its rows had been written still writes what belongs to them.
+struct Writable {
+    was_read_only: bool,
+}
+
+impl Writable {
+    fn again() -> Self {
+        // SAFETY: a plain flag of the backend.
+        unsafe {
+            let was_read_only = pg_sys::XactReadOnly;
+            pg_sys::XactReadOnly = false;
+            Self { was_read_only }
+        }
+    }
+}
+
+impl Drop for Writable {
+    fn drop(&mut self) {
+        // SAFETY: what `again` read.
+        unsafe { pg_sys::XactReadOnly = self.was_read_only }
+    }
 }
 
 /// What is known of an update that cannot be sent.

@@ -3,6 +3,8 @@
 //! A writer needs no rights on the tables, and a trigger works whoever writes the row. Only our own INSERT and SELECT run so; values
 //! are turned into text before, with the caller's rights, because a type's cast to json may be the caller's code.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 use super::errors::Fault;
@@ -17,11 +19,20 @@ pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> 
     work()
 }
 
-fn owner() -> Option<pg_sys::Oid> {
-    // SAFETY: look-ups in the system cache, inside a transaction; the tuple is released before its copy is used.
-    unsafe {
+/// A relation of the schema `target_profile`; `None`: it does not exist.
+pub fn relation(name: &CStr) -> Option<pg_sys::Oid> {
+    // SAFETY: look-ups in the system cache, inside a transaction.
+    let oid = unsafe {
         let schema = pg_sys::get_namespace_oid(c"target_profile".as_ptr(), true);
-        let outbox = pg_sys::get_relname_relid(c"outbox".as_ptr(), schema);
+        pg_sys::get_relname_relid(name.as_ptr(), schema)
+    };
+    (oid != pg_sys::InvalidOid).then_some(oid)
+}
+
+fn owner() -> Option<pg_sys::Oid> {
+    let outbox = relation(c"outbox")?;
+    // SAFETY: a look-up in the system cache, inside a transaction; the tuple is released when its copy has been made.
+    unsafe {
         let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, outbox.into());
         if tuple.is_null() {
             return None;

@@ -4,6 +4,7 @@
 mod attrs;
 mod breaker;
 mod budget;
+mod collected;
 mod delivery;
 mod drain;
 mod endpoint;
@@ -18,3 +19,4 @@ mod retry;
 mod settings;
 mod status;
 mod verdict;
+mod watch;

@@ -1,0 +1,78 @@
+//! What a transaction has collected and not yet written, by the subtransaction that collected it.
+//!
+//! What a subtransaction has collected is written inside of it, or goes with it. So it is written apart from what its parents have
+//! collected: were theirs written in it as well, they would be lost when it aborts.
+
+/// So many entries are written at once.
+pub const FLUSH_ROWS: usize = 1_000;
+
+/// So many bytes of entries are written at once.
+pub const FLUSH_BYTES: usize = 1024 * 1024;
+
+/// Entries, each kept for the subtransaction that collected it.
+#[derive(Debug)]
+pub struct Collected<T> {
+    /// Outermost first: a subtransaction collects only while it is the innermost.
+    levels: Vec<Level<T>>,
+}
+
+#[derive(Debug)]
+struct Level<T> {
+    subtransaction: u32,
+    bytes: usize,
+    entries: Vec<T>,
+}
+
+impl<T> Default for Collected<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Collected<T> {
+    /// Nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { levels: Vec::new() }
+    }
+
+    /// Keeps an entry of the innermost subtransaction. The answer is whether it is time to write what that one has collected.
+    #[must_use]
+    pub fn push(&mut self, subtransaction: u32, bytes: usize, entry: T) -> bool {
+        let level = match self.levels.pop() {
+            Some(level) if level.subtransaction == subtransaction => level,
+            outer => {
+                self.levels.extend(outer);
+                Level {
+                    subtransaction,
+                    bytes: 0,
+                    entries: Vec::new(),
+                }
+            }
+        };
+        self.levels.push(level);
+        self.levels.last_mut().is_some_and(|level| {
+            level.bytes = level.bytes.saturating_add(bytes);
+            level.entries.push(entry);
+            level.entries.len() >= FLUSH_ROWS || level.bytes >= FLUSH_BYTES
+        })
+    }
+
+    /// Takes out what the subtransaction has collected, in that order.
+    #[must_use]
+    pub fn take(&mut self, subtransaction: u32) -> Vec<T> {
+        self.levels
+            .pop_if(|level| level.subtransaction == subtransaction)
+            .map_or_else(Vec::new, |level| level.entries)
+    }
+
+    /// Forgets what the subtransaction has collected.
+    pub fn forget(&mut self, subtransaction: u32) {
+        self.levels.retain(|level| level.subtransaction != subtransaction);
+    }
+
+    /// Forgets everything: the transaction is over.
+    pub fn clear(&mut self) {
+        self.levels.clear();
+    }
+}

@@ -1,0 +1,529 @@
+//! `target_profile.watch` and `unwatch`: creating and dropping the triggers of a table.
+//!
+//! The triggers are created with the caller's rights, and the names in the condition are the caller's. Only the record of it is
+//! written as the extension's owner. Whatever goes into a statement is quoted; the condition, which cannot be, is parsed by itself
+//! first.
+
+use std::ffi::CString;
+
+use pgrx::PgTryBuilder;
+use pgrx::prelude::*;
+use pgrx::spi::{SpiClient, quote_identifier, quote_literal, quote_qualified_identifier};
+use serde_json::Value;
+use target_profile_core::attrs::FlatAttrs;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::id::IdKind;
+use target_profile_core::watch::{OnInvalid, Options, Send, TriggerNames, mapping};
+
+use super::clients;
+use super::errors::{Fault, WatchFault, or_raise};
+use super::owner::as_owner;
+use super::statement::Statement;
+
+macro_rules! statement {
+    ($file:literal, $($type:ident),*) => {
+        Statement::new(include_str!(concat!("../../sql/queries/", $file)), &[$(pg_sys::BuiltinOid::$type),*])
+    };
+}
+
+thread_local! {
+    static TABLE: Statement = const { statement!("watch_table.sql", OIDOID) };
+    static COLUMNS: Statement = const { statement!("watch_columns.sql", OIDOID) };
+    static TRIGGERS: Statement = const { statement!("watch_triggers.sql", OIDOID, TEXTARRAYOID) };
+    static IS_WIRED: Statement = const {
+        statement!("watch_is_wired.sql", OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID)
+    };
+    static RECORD: Statement = const {
+        statement!(
+            "watch_record.sql",
+            OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, TEXTARRAYOID
+        )
+    };
+    static FORGET: Statement = const { statement!("watch_forget.sql", OIDOID, TEXTOID, TEXTOID) };
+}
+
+/// Creates the triggers that send the changes of a table, or creates them anew with other arguments.
+#[allow(clippy::too_many_arguments)]
+#[pg_extern(
+    schema = "target_profile",
+    sql = r#"
+CREATE FUNCTION target_profile.watch(
+    "table" regclass, client_code text, id_kind text, id_column text, attrs text[], send text DEFAULT 'all',
+    "when" text DEFAULT NULL, priority smallint DEFAULT 0, on_invalid text DEFAULT 'warn', always boolean DEFAULT false
+) RETURNS void LANGUAGE c VOLATILE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+)]
+fn watch(
+    table: Option<pg_sys::Oid>,
+    client_code: Option<&str>,
+    id_kind: Option<&str>,
+    id_column: Option<&str>,
+    attrs: Option<Vec<Option<String>>>,
+    send: Option<&str>,
+    when: Option<&str>,
+    priority: Option<i16>,
+    on_invalid: Option<&str>,
+    always: Option<bool>,
+) {
+    let given = || {
+        let send = send.ok_or(Fault::NullArgument("send"))?;
+        let on_invalid = on_invalid.ok_or(Fault::NullArgument("on_invalid"))?;
+        let watch = Watch {
+            client: ClientCode::parse(client_code.ok_or(Fault::NullArgument("client_code"))?)?,
+            kind: IdKind::parse(id_kind.ok_or(Fault::NullArgument("id_kind"))?)?,
+            id_column: id_column.ok_or(Fault::NullArgument("id_column"))?.to_owned(),
+            attrs: attrs
+                .ok_or(Fault::NullArgument("attrs"))?
+                .into_iter()
+                .collect::<Option<Vec<_>>>()
+                .filter(|attrs| !attrs.is_empty())
+                .ok_or(Fault::Watch(WatchFault::NoColumns))?,
+            options: Options {
+                send: Send::parse(send).ok_or_else(|| Fault::Watch(WatchFault::Send(send.to_owned())))?,
+                on_invalid: OnInvalid::parse(on_invalid)
+                    .ok_or_else(|| Fault::Watch(WatchFault::OnInvalid(on_invalid.to_owned())))?,
+                priority: priority.ok_or(Fault::NullArgument("priority"))?,
+            },
+            when: when.map(str::to_owned),
+            always: always.ok_or(Fault::NullArgument("always"))?,
+        };
+        clients::registered(watch.client.as_str())?;
+        if let Some(condition) = &watch.when {
+            must_be_one_expression(condition)?;
+        }
+        let table = Table::of(table.ok_or(Fault::NullArgument("table"))?)?;
+        watch.wire(&table)
+    };
+    or_raise(given());
+}
+
+/// Drops the triggers of a table's watches: all, those of a client, or one.
+#[pg_extern(
+    schema = "target_profile",
+    sql = r#"
+CREATE FUNCTION target_profile.unwatch("table" regclass, client_code text DEFAULT NULL, id_kind text DEFAULT NULL) RETURNS void
+    LANGUAGE c VOLATILE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#
+)]
+fn unwatch(table: Option<pg_sys::Oid>, client_code: Option<&str>, id_kind: Option<&str>) {
+    let given = || {
+        let oid = table.ok_or(Fault::NullArgument("table"))?;
+        let client = client_code.map(ClientCode::parse).transpose()?;
+        let kind = id_kind.map(IdKind::parse).transpose()?;
+        // What a dropped table has left is nobody's any more.
+        let table = match Table::of(oid) {
+            Err(Fault::Watch(WatchFault::NoTable(_))) => None,
+            found => Some(found?),
+        };
+        let mut found = forget(oid, client.as_ref(), kind)?;
+        let mut ended = !found.is_empty();
+        // Triggers without a record: it was deleted by hand, or not restored.
+        found.extend(client.zip(kind));
+        if let Some(table) = &table {
+            for (client, kind) in &found {
+                ended |= table.drop_triggers(&TriggerNames::of(client, *kind))?;
+            }
+        }
+        if ended {
+            Ok(())
+        } else {
+            let name = table.map_or_else(|| oid.to_string(), |table| table.quoted);
+            Err(Fault::Watch(WatchFault::NotWatched(name)))
+        }
+    };
+    or_raise(given());
+}
+
+fn forget(
+    table: pg_sys::Oid,
+    client: Option<&ClientCode>,
+    kind: Option<IdKind>,
+) -> Result<Vec<(ClientCode, IdKind)>, Fault> {
+    let missing = Fault::Internal("a column of target_profile.watched_table is null");
+    as_owner(|| {
+        Spi::connect_mut(|spi| {
+            FORGET.with(|statement| {
+                let mut found = Vec::new();
+                let args = [
+                    table.into(),
+                    client.map(ClientCode::as_str).into(),
+                    kind.map(IdKind::as_str).into(),
+                ];
+                for row in statement.update(spi, &args)? {
+                    let (Some(client), Some(kind)) = (row.get::<String>(1)?, row.get::<String>(2)?) else {
+                        return Err(missing);
+                    };
+                    found.push((ClientCode::parse(&client)?, IdKind::parse(&kind)?));
+                }
+                Ok(found)
+            })
+        })
+    })
+}
+
+/// A table that its owner, or a superuser, may have watched.
+struct Table {
+    oid: pg_sys::Oid,
+    schema: String,
+    name: String,
+    /// Both, as they go into a statement.
+    quoted: String,
+}
+
+impl Table {
+    /// Locks it against whoever else changes its triggers.
+    fn of(oid: pg_sys::Oid) -> Result<Self, Fault> {
+        Self::look_up(oid)?;
+        // SAFETY: inside a transaction. Only the owner gets here: nobody else's table is locked.
+        unsafe { pg_sys::LockRelationOid(oid, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) }
+        // Again: before it was locked it may have been renamed or given away.
+        Self::look_up(oid)
+    }
+
+    fn look_up(oid: pg_sys::Oid) -> Result<Self, Fault> {
+        Spi::connect(|spi| {
+            TABLE.with(|statement| {
+                let rows = statement.select(spi, &[oid.into()])?;
+                let Some(row) = rows.into_iter().next() else {
+                    return Err(Fault::Watch(WatchFault::NoTable(oid.to_u32())));
+                };
+                let missing = || Fault::Internal("a column of pg_class is null");
+                let schema: String = row.get(1)?.ok_or_else(missing)?;
+                let name: String = row.get(2)?.ok_or_else(missing)?;
+                let kind: String = row.get(3)?.ok_or_else(missing)?;
+                let owned: bool = row.get(4)?.ok_or_else(missing)?;
+                let quoted = quote_qualified_identifier(&schema, &name);
+                let what = match kind.as_str() {
+                    "r" | "p" => None,
+                    "v" => Some("a view"),
+                    "m" => Some("a materialized view"),
+                    "f" => Some("a foreign table"),
+                    _ => Some("none"),
+                };
+                if let Some(what) = what {
+                    return Err(Fault::Watch(WatchFault::NotTable { name: quoted, what }));
+                }
+                if schema == "target_profile" {
+                    return Err(Fault::Watch(WatchFault::OwnTable(quoted)));
+                }
+                if !owned {
+                    return Err(Fault::Watch(WatchFault::NotOwner(quoted)));
+                }
+                Ok(Self {
+                    oid,
+                    schema,
+                    name,
+                    quoted,
+                })
+            })
+        })
+    }
+
+    fn columns(&self) -> Result<Vec<Column>, Fault> {
+        Spi::connect(|spi| {
+            COLUMNS.with(|statement| {
+                let missing = || Fault::Internal("a column of pg_attribute is null");
+                let mut columns = Vec::new();
+                for row in statement.select(spi, &[self.oid.into()])? {
+                    columns.push(Column {
+                        name: row.get(1)?.ok_or_else(missing)?,
+                        type_oid: row.get(2)?.ok_or_else(missing)?,
+                        is_enum: row.get::<String>(3)?.ok_or_else(missing)? == "e",
+                        is_deterministic: row.get(4)?.ok_or_else(missing)?,
+                    });
+                }
+                Ok(columns)
+            })
+        })
+    }
+
+    /// Drops those that are there; the answer is whether there were any.
+    fn drop_triggers(&self, names: &TriggerNames) -> Result<bool, Fault> {
+        let names = vec![names.insert.as_str(), names.update.as_str(), names.flush.as_str()];
+        Spi::connect_mut(|spi| {
+            let mut found = Vec::new();
+            TRIGGERS.with(|statement| {
+                for row in statement.select(spi, &[self.oid.into(), names.into()])? {
+                    let missing = || Fault::Internal("a column of pg_trigger is null");
+                    let name: String = row.get(1)?.ok_or_else(missing)?;
+                    if row.get(2)?.ok_or_else(missing)? {
+                        return Err(Fault::Watch(WatchFault::Partition(self.quoted.clone())));
+                    }
+                    found.push(name);
+                }
+                Ok::<_, Fault>(())
+            })?;
+            for name in &found {
+                run(
+                    spi,
+                    &format!("DROP TRIGGER {} ON {}", quote_identifier(name), self.quoted),
+                )?;
+            }
+            Ok(!found.is_empty())
+        })
+    }
+}
+
+/// A column of a table that is to be watched.
+struct Column {
+    name: String,
+    type_oid: pg_sys::Oid,
+    is_enum: bool,
+    is_deterministic: bool,
+}
+
+impl Column {
+    /// Whether it has changed, for a trigger's WHEN.
+    fn changed(&self) -> String {
+        let name = quote_identifier(&self.name);
+        if self.equal_is_same() {
+            format!("OLD.{name} IS DISTINCT FROM NEW.{name}")
+        } else {
+            let text = |row: &str| format!("({row}.{name})::pg_catalog.text COLLATE pg_catalog.\"C\"");
+            format!("{} IS DISTINCT FROM {}", text("OLD"), text("NEW"))
+        }
+    }
+
+    /// Whether what is equal is also written the same. Not so for `1.0` and `1.00`, for what ignores case, and for whatever holds
+    /// such values; json, xml and others cannot be compared at all.
+    fn equal_is_same(&self) -> bool {
+        self.is_enum
+            || (self.is_deterministic
+                && matches!(
+                    self.type_oid,
+                    pg_sys::BOOLOID
+                        | pg_sys::BYTEAOID
+                        | pg_sys::CHAROID
+                        | pg_sys::NAMEOID
+                        | pg_sys::INT8OID
+                        | pg_sys::INT2OID
+                        | pg_sys::INT4OID
+                        | pg_sys::TEXTOID
+                        | pg_sys::OIDOID
+                        | pg_sys::FLOAT4OID
+                        | pg_sys::FLOAT8OID
+                        | pg_sys::VARCHAROID
+                        | pg_sys::DATEOID
+                        | pg_sys::TIMEOID
+                        | pg_sys::TIMESTAMPOID
+                        | pg_sys::TIMESTAMPTZOID
+                        | pg_sys::UUIDOID
+                ))
+    }
+}
+
+/// How a table is to be watched.
+struct Watch {
+    client: ClientCode,
+    kind: IdKind,
+    id_column: String,
+    attrs: Vec<String>,
+    options: Options,
+    when: Option<String>,
+    always: bool,
+}
+
+impl Watch {
+    fn wire(&self, table: &Table) -> Result<(), Fault> {
+        let columns = table.columns()?;
+        let statements = self.statements(table, &columns)?;
+        if self.is_wired(table)? {
+            return Ok(());
+        }
+        table.drop_triggers(&TriggerNames::of(&self.client, self.kind))?;
+        Spi::connect_mut(|spi| statements.iter().try_for_each(|statement| run(spi, statement)))?;
+        self.record(table, statements)
+    }
+
+    fn is_wired(&self, table: &Table) -> Result<bool, Fault> {
+        as_owner(|| {
+            Spi::connect(|spi| {
+                IS_WIRED.with(|statement| {
+                    let args = [
+                        table.oid.into(),
+                        self.client.as_str().into(),
+                        self.kind.as_str().into(),
+                        self.id_column.as_str().into(),
+                        self.attrs.clone().into(),
+                        self.options.send.as_str().into(),
+                        self.when.as_deref().into(),
+                        self.options.priority.into(),
+                        self.options.on_invalid.as_str().into(),
+                        self.always.into(),
+                    ];
+                    Ok(!statement.select(spi, &args)?.is_empty())
+                })
+            })
+        })
+    }
+
+    fn record(&self, table: &Table, statements: Vec<String>) -> Result<(), Fault> {
+        as_owner(|| {
+            Spi::connect_mut(|spi| {
+                RECORD.with(|statement| {
+                    let args = [
+                        table.oid.into(),
+                        self.client.as_str().into(),
+                        self.kind.as_str().into(),
+                        self.id_column.as_str().into(),
+                        self.attrs.clone().into(),
+                        self.options.send.as_str().into(),
+                        self.when.as_deref().into(),
+                        self.options.priority.into(),
+                        self.options.on_invalid.as_str().into(),
+                        self.always.into(),
+                        table.schema.as_str().into(),
+                        table.name.as_str().into(),
+                        statements.into(),
+                    ];
+                    statement.update(spi, &args)?;
+                    Ok(())
+                })
+            })
+        })
+    }
+
+    /// What creates the triggers.
+    fn statements(&self, table: &Table, columns: &[Column]) -> Result<Vec<String>, Fault> {
+        let find = |name: &str| {
+            columns.iter().find(|column| column.name == name).ok_or_else(|| {
+                Fault::Watch(WatchFault::NoColumn {
+                    column: name.to_owned(),
+                    table: table.quoted.clone(),
+                })
+            })
+        };
+        let mut watched = vec![find(&self.id_column)?];
+        let mut attributes = Vec::new();
+        for argument in &self.attrs {
+            let (attribute, column) = mapping(argument, |name| find(name).is_ok());
+            let column = find(column)?;
+            if !watched.iter().any(|known| known.name == column.name) {
+                watched.push(column);
+            }
+            attributes.push((attribute.to_owned(), Value::String(String::new())));
+        }
+        // Names that are blank, or of which two are one attribute.
+        FlatAttrs::from_pairs(attributes, &clients::registered(self.client.as_str())?.flatten)?;
+
+        let changed = watched
+            .into_iter()
+            .map(Column::changed)
+            .collect::<Vec<_>>()
+            .join(" OR ");
+        // The condition may end in a comment.
+        let (on_insert, on_update) = match &self.when {
+            None => (String::new(), format!(" WHEN ({changed})")),
+            Some(when) => (
+                format!(" WHEN ({when}\n)"),
+                format!(" WHEN (({changed}) AND ({when}\n))"),
+            ),
+        };
+        let options = self.options;
+        let priority = options.priority.to_string();
+        let args = [
+            self.client.as_str(),
+            self.kind.as_str(),
+            &self.id_column,
+            options.send.as_str(),
+            options.on_invalid.as_str(),
+            &priority,
+        ]
+        .into_iter()
+        .chain(self.attrs.iter().map(String::as_str))
+        .map(quote_literal)
+        .collect::<Vec<_>>()
+        .join(", ");
+        let names = TriggerNames::of(&self.client, self.kind);
+        let [insert, update, flush] = [&names.insert, &names.update, &names.flush].map(quote_identifier);
+        let table = &table.quoted;
+        let mut statements = vec![
+            format!(
+                "CREATE TRIGGER {insert} AFTER INSERT ON {table} FOR EACH ROW{on_insert} \
+                 EXECUTE FUNCTION target_profile._watch_row({args})"
+            ),
+            format!(
+                "CREATE TRIGGER {update} AFTER UPDATE ON {table} FOR EACH ROW{on_update} \
+                 EXECUTE FUNCTION target_profile._watch_row({args})"
+            ),
+            format!(
+                "CREATE TRIGGER {flush} AFTER INSERT OR UPDATE ON {table} FOR EACH STATEMENT \
+                 EXECUTE FUNCTION target_profile._watch_flush()"
+            ),
+        ];
+        if self.always {
+            statements.extend(
+                [insert, update, flush].map(|name| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")),
+            );
+        }
+        Ok(statements)
+    }
+}
+
+fn run(spi: &mut SpiClient<'_>, statement: &str) -> Result<(), Fault> {
+    spi.update(statement, None, &[])?;
+    Ok(())
+}
+
+/// The condition goes into CREATE TRIGGER as it is: so it must be an expression from its first to its last word. That it is of
+/// type boolean, and has no subquery, CREATE TRIGGER says.
+fn must_be_one_expression(condition: &str) -> Result<(), Fault> {
+    let fault = |error| {
+        Fault::Watch(WatchFault::Condition {
+            condition: condition.to_owned(),
+            error,
+        })
+    };
+    let text = CString::new(condition).map_err(|_| fault(None))?;
+    // The parser keeps nothing but memory, so an error of it needs no subtransaction.
+    let is_one = PgTryBuilder::new(|| {
+        // SAFETY: parses as PL/pgSQL has its expressions parsed: to one SELECT without the word. The nodes are read as what their
+        // tags say.
+        Ok(unsafe {
+            let parsed = pg_sys::raw_parser(text.as_ptr(), pg_sys::RawParseMode::RAW_PARSE_PLPGSQL_EXPR);
+            pg_sys::list_length(parsed) == 1
+                && is_one_expression((*pg_sys::list_nth(parsed, 0).cast::<pg_sys::RawStmt>()).stmt)
+        })
+    })
+    .catch_others(|error| match error {
+        pg_sys::panic::CaughtError::PostgresError(report) | pg_sys::panic::CaughtError::ErrorReport(report) => {
+            Err(fault(Some(report.message().to_owned())))
+        }
+        panic @ pg_sys::panic::CaughtError::RustPanic { .. } => panic.rethrow(),
+    })
+    .execute()?;
+    if is_one { Ok(()) } else { Err(fault(None)) }
+}
+
+/// Whether the statement is a SELECT of one nameless expression and of nothing else.
+///
+/// # Safety
+/// A node of the parser.
+unsafe fn is_one_expression(statement: *mut pg_sys::Node) -> bool {
+    // SAFETY: the caller's promise; a node of a tag has that tag's type.
+    unsafe {
+        if (*statement).type_ != pg_sys::NodeTag::T_SelectStmt {
+            return false;
+        }
+        let select = &*statement.cast::<pg_sys::SelectStmt>();
+        let is_bare = select.distinctClause.is_null()
+            && select.intoClause.is_null()
+            && select.fromClause.is_null()
+            && select.whereClause.is_null()
+            && select.groupClause.is_null()
+            && select.havingClause.is_null()
+            && select.windowClause.is_null()
+            && select.valuesLists.is_null()
+            && select.sortClause.is_null()
+            && select.limitOffset.is_null()
+            && select.limitCount.is_null()
+            && select.lockingClause.is_null()
+            && select.withClause.is_null()
+            && select.op == pg_sys::SetOperation::SETOP_NONE;
+        if !is_bare || pg_sys::list_length(select.targetList) != 1 {
+            return false;
+        }
+        let target = &*pg_sys::list_nth(select.targetList, 0).cast::<pg_sys::ResTarget>();
+        target.name.is_null() && target.indirection.is_null() && !target.val.is_null()
+    }
+}

@@ -1,0 +1,66 @@
+//! What is collected before it is written: by subtransaction, in order, and bounded.
+
+use target_profile_core::collected::{Collected, FLUSH_BYTES, FLUSH_ROWS};
+
+#[test]
+fn what_is_collected_comes_out_in_order_and_once() {
+    let mut collected = Collected::new();
+    for entry in 0..10 {
+        assert!(!collected.push(1, 1, entry));
+    }
+    assert_eq!(collected.take(1), (0..10).collect::<Vec<_>>());
+    assert!(collected.take(1).is_empty());
+}
+
+#[test]
+fn it_is_full_by_rows_and_by_bytes() {
+    let mut collected = Collected::new();
+    for row in 1..=FLUSH_ROWS {
+        assert_eq!(collected.push(1, 1, row), row == FLUSH_ROWS, "{row}");
+    }
+    assert_eq!(collected.take(1).len(), FLUSH_ROWS);
+    assert!(!collected.push(1, FLUSH_BYTES - 1, 0), "the count starts anew");
+    assert!(collected.push(1, 1, 0));
+    assert!(collected.push(1, usize::MAX, 0), "the sum does not overflow");
+}
+
+#[test]
+fn a_subtransaction_takes_only_its_own() {
+    let mut collected = Collected::new();
+    assert!(!collected.push(1, 1, "outer"));
+    assert!(!collected.push(2, 1, "inner"));
+    assert!(collected.take(1).is_empty(), "not while an inner one has some");
+    assert_eq!(collected.take(2), ["inner"]);
+    assert!(collected.take(3).is_empty());
+    assert_eq!(collected.take(1), ["outer"]);
+}
+
+#[test]
+fn what_a_parent_has_collected_does_not_fill_its_child() {
+    let mut collected = Collected::new();
+    assert!(!collected.push(1, FLUSH_BYTES - 1, 0));
+    assert!(!collected.push(2, 1, 0));
+    assert!(collected.push(2, FLUSH_BYTES, 0));
+}
+
+#[test]
+fn an_aborted_subtransaction_takes_only_its_own_along() {
+    let mut collected = Collected::new();
+    assert!(!collected.push(1, 1, "outer"));
+    assert!(!collected.push(2, 1, "aborted"));
+    collected.forget(2);
+    assert!(collected.take(2).is_empty());
+    assert!(!collected.push(3, 1, "another"));
+    collected.forget(2);
+    assert_eq!(collected.take(3), ["another"]);
+    assert_eq!(collected.take(1), ["outer"]);
+}
+
+#[test]
+fn an_aborted_transaction_leaves_nothing() {
+    let mut collected = Collected::new();
+    assert!(!collected.push(1, 1, 0));
+    assert!(!collected.push(2, 1, 0));
+    collected.clear();
+    assert!(collected.take(2).is_empty() && collected.take(1).is_empty());
+}

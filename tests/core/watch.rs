@@ -1,0 +1,84 @@
+//! The options of a watch, its columns, and the names of its triggers.
+
+use std::collections::HashSet;
+
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::id::IdKind;
+use target_profile_core::watch::{OnInvalid, Options, Send, TriggerNames, mapping};
+
+#[test]
+fn options_are_read_as_they_are_written() {
+    assert_eq!(Options::parse("all", "warn", "0"), Some(Options::DEFAULT));
+    assert_eq!(
+        Options::parse("changed", "error", "-10"),
+        Some(Options {
+            send: Send::Changed,
+            on_invalid: OnInvalid::Error,
+            priority: -10,
+        })
+    );
+    for (send, on_invalid, priority) in [
+        ("All", "warn", "0"),
+        ("", "warn", "0"),
+        ("all", "ignore", "0"),
+        ("all", "warn", ""),
+        ("all", "warn", "32768"),
+    ] {
+        assert_eq!(
+            Options::parse(send, on_invalid, priority),
+            None,
+            "{send} {on_invalid} {priority}"
+        );
+    }
+}
+
+#[test]
+fn what_is_written_is_read() {
+    for send in [Send::All, Send::Changed] {
+        assert_eq!(Send::parse(send.as_str()), Some(send));
+    }
+    for on_invalid in [OnInvalid::Warn, OnInvalid::Error] {
+        assert_eq!(OnInvalid::parse(on_invalid.as_str()), Some(on_invalid));
+    }
+}
+
+#[test]
+fn a_column_may_have_another_name_as_an_attribute() {
+    assert_eq!(mapping("tier", |_| true), ("tier", "tier"));
+    assert_eq!(mapping("home=city", |_| false), ("home", "city"));
+    assert_eq!(mapping("home=city", |_| true), ("home=city", "home=city"));
+    assert_eq!(mapping("a=b=c", |_| false), ("a", "b=c"));
+    assert_eq!(mapping("=city", |_| false), ("", "city"));
+}
+
+#[test]
+fn triggers_have_names_of_their_own() {
+    let short = TriggerNames::of(&ClientCode::parse("acme").unwrap(), IdKind::Mbox3rdPartyId);
+    assert_eq!(short.insert, "target_profile_acme_mbox3rdPartyId_insert");
+    assert_eq!(short.update, "target_profile_acme_mbox3rdPartyId_update");
+    assert_eq!(short.flush, "target_profile_acme_mbox3rdPartyId_flush");
+
+    let mut seen = HashSet::new();
+    for last in 'a'..='z' {
+        for length in [1, 10, 26, 27, 28, 34, 35, 36, 62, 63] {
+            let client = ClientCode::parse(&format!("{}{last}", "x".repeat(length - 1))).unwrap();
+            for kind in [IdKind::MboxPc, IdKind::Mbox3rdPartyId] {
+                let names = TriggerNames::of(&client, kind);
+                assert_eq!(names, TriggerNames::of(&client, kind));
+                for name in [names.insert, names.update, names.flush] {
+                    assert!(
+                        name.len() <= 63 && name.starts_with("target_profile_x") || length == 1,
+                        "{name}"
+                    );
+                    assert!(seen.insert(name.clone()), "{name}");
+                }
+            }
+        }
+    }
+    // They are in databases: they must stay as they are.
+    let long = TriggerNames::of(&ClientCode::parse(&"x".repeat(63)).unwrap(), IdKind::MboxPc);
+    assert_eq!(
+        long.flush,
+        "target_profile_xxxxxxxxxxxxxxxxxxxxxxxxx_3511893f_mboxPC_flush"
+    );
+}

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod collector;
 pub mod dead_letters;
 pub mod errors;
+mod expression;
 pub mod launcher;
 pub mod outbox;
 pub mod owner;

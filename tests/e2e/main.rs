@@ -15,3 +15,4 @@ mod never_in_the_way;
 mod quiet;
 mod quota;
 mod site;
+mod ways_of_writing;

@@ -6,6 +6,7 @@
 // The only place of the project that needs it; `undocumented_unsafe_blocks` asks for the reason each time.
 #![allow(unsafe_code)]
 
+pub mod catalog;
 pub mod clients;
 pub mod clock;
 pub mod collector;
@@ -26,6 +27,7 @@ pub mod update;
 pub mod value;
 pub mod wake;
 pub mod watch;
+pub mod wiring;
 pub mod worker;
 
 use pgrx::pg_sys;

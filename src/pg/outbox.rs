@@ -1,13 +1,15 @@
 //! Writing entries: the INSERTs of every way into the outbox, for one entry and for many.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use pgrx::prelude::*;
 use target_profile_core::attrs::FlatAttrs;
-use target_profile_core::id::ProfileKey;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
 use super::errors::{Fault, warn};
-use super::owner::{self, as_owner};
+use super::owner::{Outbox, as_owner};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
@@ -79,29 +81,36 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
     Ok(id)
 }
 
-/// An entry that has its id and is not yet written.
+/// Where entries come from: what those of one trigger have in common.
 #[derive(Debug)]
-pub struct Entry {
-    /// From [`draw_id`].
-    pub id: i64,
-    /// Whose update it is.
-    pub key: ProfileKey,
-    /// The attributes as JSON.
-    pub attrs: String,
+pub struct Origin {
+    /// Whose updates they are.
+    pub client: ClientCode,
+    /// Of what kind their ids are.
+    pub kind: IdKind,
     /// As in the outbox.
     pub priority: i16,
     /// As in the outbox.
     pub source: String,
 }
 
+/// An entry that has its id and is not yet written.
+#[derive(Debug)]
+pub struct Entry {
+    /// From [`draw_id`].
+    pub id: i64,
+    /// Where it comes from.
+    pub origin: Rc<Origin>,
+    /// Whose update it is.
+    pub profile_id: ProfileId,
+    /// The attributes as JSON.
+    pub attrs: String,
+}
+
 impl Entry {
     /// How much memory it takes, near enough.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.key.client.as_str().len()
-            + self.key.id.as_str().len()
-            + self.attrs.len()
-            + self.source.len()
+        size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.len()
     }
 }
 
@@ -112,14 +121,13 @@ impl Entry {
 pub fn draw_id() -> Result<i64, Fault> {
     must_be_writable()?;
     tell_once_that_nothing_drains();
-    let sequence =
-        owner::relation(c"outbox_id_seq").ok_or(Fault::Internal("target_profile.outbox_id_seq does not exist"))?;
+    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
     // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
     // (target_profile_core::horizon); an error of Postgres is turned into a panic at the boundary, as for the functions that pgrx
     // binds.
     Ok(unsafe {
         pg_sys::GetTopTransactionId();
-        pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(sequence, false))
+        pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(outbox.sequence, false))
     })
 }
 
@@ -130,7 +138,7 @@ pub fn draw_id() -> Result<i64, Fault> {
 /// Whatever fails is raised by Postgres.
 pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
     // Dropped meanwhile by this very transaction: the entries would have gone with it.
-    if owner::relation(c"outbox").is_none() {
+    if Outbox::find().is_none() {
         return Ok(());
     }
     let column = |text: fn(&Entry) -> &str| entries.iter().map(text).collect::<Vec<_>>();
@@ -143,12 +151,16 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
                         client,
                         &[
                             entries.iter().map(|entry| entry.id).collect::<Vec<_>>().into(),
-                            column(|entry| entry.key.client.as_str()).into(),
-                            column(|entry| entry.key.kind.as_str()).into(),
-                            column(|entry| entry.key.id.as_str()).into(),
+                            column(|entry| entry.origin.client.as_str()).into(),
+                            column(|entry| entry.origin.kind.as_str()).into(),
+                            column(|entry| entry.profile_id.as_str()).into(),
                             column(|entry| &entry.attrs).into(),
-                            entries.iter().map(|entry| entry.priority).collect::<Vec<_>>().into(),
-                            column(|entry| &entry.source).into(),
+                            entries
+                                .iter()
+                                .map(|entry| entry.origin.priority)
+                                .collect::<Vec<_>>()
+                                .into(),
+                            column(|entry| &entry.origin.source).into(),
                         ],
                     )?;
                     Ok(())

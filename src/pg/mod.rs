@@ -13,6 +13,7 @@ pub mod collector;
 pub mod dead_letters;
 pub mod errors;
 mod expression;
+pub mod insertion;
 pub mod launcher;
 pub mod outbox;
 pub mod owner;

@@ -9,6 +9,7 @@ use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
 use super::errors::{Fault, warn};
+use super::insertion::{self, Row};
 use super::owner::{Outbox, as_owner};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
@@ -17,16 +18,9 @@ use super::wake;
 
 thread_local! {
     static ENQUEUE: Statement = const {
-        use pg_sys::BuiltinOid::{INT2OID, TEXTOID};
-        Statement::new(
-            include_str!("../../sql/queries/enqueue.sql"),
-            &[TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT2OID, TEXTOID],
-        )
-    };
-    static ENQUEUE_MANY: Statement = const {
         use pg_sys::BuiltinOid::{INT2ARRAYOID, INT8ARRAYOID, TEXTARRAYOID};
         Statement::new(
-            include_str!("../../sql/queries/enqueue_many.sql"),
+            include_str!("../../sql/queries/enqueue.sql"),
             &[INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID],
         )
     };
@@ -50,35 +44,47 @@ unsafe extern "C-unwind" {
 /// # Errors
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
-    must_be_writable()?;
-    tell_once_that_nothing_drains();
+    let id = draw_id()?;
     let attrs = attrs.to_json_text();
-    let id = as_owner(|| {
-        Spi::connect_mut(|client| {
-            // Before the id is drawn, which the worker counts on (target_profile_core::horizon).
-            // SAFETY: inside a transaction that may write.
-            unsafe { pg_sys::GetCurrentTransactionId() };
-            ENQUEUE.with(|statement| {
-                let id = statement
-                    .update(
-                        client,
-                        &[
-                            key.client.as_str().into(),
-                            key.kind.as_str().into(),
-                            key.id.as_str().into(),
-                            attrs.into(),
-                            priority.into(),
-                            source.into(),
-                        ],
-                    )?
-                    .first()
-                    .get_one::<i64>()?;
-                id.ok_or(Fault::Internal("outbox.id"))
-            })
-        })
-    })?;
+    let row = Row {
+        id,
+        client_code: key.client.as_str(),
+        id_kind: key.kind.as_str(),
+        profile_id: key.id.as_str(),
+        attrs: &attrs,
+        priority,
+        source,
+    };
+    as_owner(|| insert(&[row]))?;
     wake::at_commit();
     Ok(id)
+}
+
+fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
+    if insertion::insert(rows)? {
+        return Ok(());
+    }
+    Spi::connect_mut(|client| {
+        ENQUEUE.with(|statement| {
+            statement.update(
+                client,
+                &[
+                    rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
+                    texts(rows, |row| row.client_code).into(),
+                    texts(rows, |row| row.id_kind).into(),
+                    texts(rows, |row| row.profile_id).into(),
+                    texts(rows, |row| row.attrs).into(),
+                    rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
+                    texts(rows, |row| row.source).into(),
+                ],
+            )?;
+            Ok(())
+        })
+    })
+}
+
+fn texts<'r>(rows: &'r [Row<'r>], text: impl Fn(&'r Row<'r>) -> &'r str) -> Vec<&'r str> {
+    rows.iter().map(text).collect()
 }
 
 /// Where entries come from: what those of one trigger have in common.
@@ -114,7 +120,7 @@ impl Entry {
     }
 }
 
-/// An id for an entry that this transaction is going to write with [`enqueue_many`].
+/// An id for an entry that this transaction is going to write.
 ///
 /// # Errors
 /// The transaction may not write, or there is no outbox.
@@ -141,33 +147,20 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
     if Outbox::find().is_none() {
         return Ok(());
     }
-    let column = |text: fn(&Entry) -> &str| entries.iter().map(text).collect::<Vec<_>>();
-    let _writable = Writable::again();
-    with_transaction_snapshot(|| {
-        as_owner(|| {
-            Spi::connect_mut(|client| {
-                ENQUEUE_MANY.with(|statement| {
-                    statement.update(
-                        client,
-                        &[
-                            entries.iter().map(|entry| entry.id).collect::<Vec<_>>().into(),
-                            column(|entry| entry.origin.client.as_str()).into(),
-                            column(|entry| entry.origin.kind.as_str()).into(),
-                            column(|entry| entry.profile_id.as_str()).into(),
-                            column(|entry| &entry.attrs).into(),
-                            entries
-                                .iter()
-                                .map(|entry| entry.origin.priority)
-                                .collect::<Vec<_>>()
-                                .into(),
-                            column(|entry| &entry.origin.source).into(),
-                        ],
-                    )?;
-                    Ok(())
-                })
-            })
+    let rows: Vec<Row<'_>> = entries
+        .iter()
+        .map(|entry| Row {
+            id: entry.id,
+            client_code: entry.origin.client.as_str(),
+            id_kind: entry.origin.kind.as_str(),
+            profile_id: entry.profile_id.as_str(),
+            attrs: &entry.attrs,
+            priority: entry.origin.priority,
+            source: &entry.origin.source,
         })
-    })?;
+        .collect();
+    let _writable = Writable::again();
+    with_transaction_snapshot(|| as_owner(|| insert(&rows)))?;
     wake::at_commit();
     Ok(())
 }

@@ -23,6 +23,8 @@ pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> 
 /// The tables that entries are written to.
 #[derive(Clone, Copy)]
 pub struct Outbox {
+    /// The table.
+    pub table: pg_sys::Oid,
     /// What its ids are drawn from.
     pub sequence: pg_sys::Oid,
     /// Who owns it.
@@ -37,9 +39,11 @@ impl Outbox {
         }
         OUTBOX.with(|outbox| {
             outbox.get(|| {
+                let table = relation(c"outbox")?;
                 Some(Self {
+                    table,
                     sequence: relation(c"outbox_id_seq")?,
-                    owner: owner_of(relation(c"outbox")?)?,
+                    owner: owner_of(table)?,
                 })
             })
         })

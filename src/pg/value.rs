@@ -31,15 +31,13 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
                 Ok(Value::String(date_time(datum, oid)))
             }
             pg_sys::BYTEAOID => Ok(Value::String(hex(datum))),
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => {
+                Ok(Value::String(String::from_datum(datum, false).unwrap_or_default()))
+            }
             // Their text depends on nothing but the value.
-            pg_sys::INT2OID
-            | pg_sys::INT4OID
-            | pg_sys::INT8OID
-            | pg_sys::NUMERICOID
-            | pg_sys::TEXTOID
-            | pg_sys::VARCHAROID
-            | pg_sys::BPCHAROID
-            | pg_sys::UUIDOID => Ok(Value::String(output(datum, oid))),
+            pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID | pg_sys::NUMERICOID | pg_sys::UUIDOID => {
+                Ok(Value::String(output(datum, oid)))
+            }
             _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_fixed_settings(|| {
                 json_text(call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, datum))
             })),

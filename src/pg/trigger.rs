@@ -20,7 +20,7 @@ use target_profile_core::watch::{OnInvalid, Selection};
 
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{self, Origin, Unsendable};
-use super::wiring::{self, Arguments, Column, Mapped, Wiring};
+use super::wiring::{self, Arguments, Column, Id, Mapped, Wiring};
 use super::{clients, collector, value};
 
 /// A dead letter keeps attributes up to this size, bytes of JSON.
@@ -123,7 +123,7 @@ impl Change<'_> {
             wiring.options.send.select(
                 // With a WHEN, as `watch` writes it.
                 self.way == Way::Collect && !self.trigger.trigger().tgqual.is_null(),
-                || self.changed(wiring.id.column),
+                || self.id_changed(&wiring.id),
                 || wiring.mapped.iter().any(|mapped| self.changed(mapped.column)),
             )
         } else {
@@ -164,11 +164,28 @@ impl Change<'_> {
         Ok(values)
     }
 
-    /// The id of the row as it is now, `None` if it is NULL or cannot be read.
-    fn id(&self, column: Column) -> Option<String> {
-        let datum = self.get(self.row_after(), column)?;
-        // SAFETY: a value of the row, of the column's type.
-        unsafe { value::to_text(datum, column.oid) }.ok()
+    /// The id of a row; `None`: it is NULL.
+    fn id(&self, id: &Id, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
+        match id {
+            Id::Column(_, column) => self
+                .get(row, *column)
+                // SAFETY: a value of the row, of the column's type.
+                .map(|datum| unsafe { value::to_text(datum, column.oid) })
+                .transpose(),
+            // SAFETY: a row of the relation, which is open while its trigger runs.
+            Id::Expression(expression) => unsafe { expression.of_row(self.data.tg_relation, row) },
+        }
+    }
+
+    /// An id that cannot be computed is taken for another one: what is wrong with it is found when it is needed.
+    fn id_changed(&self, id: &Id) -> bool {
+        match id {
+            Id::Column(_, column) => self.changed(*column),
+            Id::Expression(_) => match (self.id(id, self.row_before()), self.id(id, self.row_after())) {
+                (Ok(before), Ok(after)) => before != after,
+                _ => true,
+            },
+        }
     }
 
     /// The update that the row makes; `None`: there is nothing to send, all mapped columns are NULL.
@@ -178,9 +195,12 @@ impl Change<'_> {
         values: &[(&str, Value)],
     ) -> Result<Option<(&'w Rc<Origin>, ProfileKey, FlatAttrs)>, Fault> {
         let origin = wiring.origin.as_ref().map_err(CoreError::clone)?;
-        let id = self
-            .id(wiring.id.column)
-            .ok_or_else(|| Fault::Trigger(TriggerFault::NullId(wiring.id.name.clone())))?;
+        let id = self.id(&wiring.id, self.row_after())?.ok_or_else(|| {
+            Fault::Trigger(match &wiring.id {
+                Id::Column(name, _) => TriggerFault::NullId(name.clone()),
+                Id::Expression(expression) => TriggerFault::NullIdExpression(expression.as_str().to_owned()),
+            })
+        })?;
         let key = ProfileKey::new(origin.client.clone(), origin.kind, &id)?;
         let settings = clients::registered(key.client.as_str())?;
         let attrs = match FlatAttrs::from_columns(values, &settings.flatten) {
@@ -214,8 +234,8 @@ impl Change<'_> {
             client_code: arguments.client_code().map(str::to_owned),
             id_kind: arguments.id_kind().map(str::to_owned),
             profile_id: id_column
-                .and_then(|name| wiring::column(self.trigger, name).ok())
-                .and_then(|column| self.id(column)),
+                .and_then(|name| wiring::id(self.trigger, name).ok())
+                .and_then(|id| self.id(&id, self.row_after()).ok().flatten()),
             attrs,
         };
         outbox::bury(update, &wiring::source(self.trigger), &fault.reason())?;

@@ -15,6 +15,7 @@ use target_profile_core::watch::{Options, mapping};
 use super::catalog;
 use super::errors::{Fault, TriggerFault};
 use super::outbox::Origin;
+use super::row_id::{self, IdExpression};
 
 thread_local! {
     static KNOWN: RefCell<Known> = RefCell::new(Known::default());
@@ -39,17 +40,25 @@ pub struct Arguments {
 pub struct Wiring {
     /// Whose entries the rows become; not, if what the arguments say cannot be.
     pub origin: Result<Rc<Origin>, CoreError>,
-    /// Where the id is, and its name.
-    pub id: Mapped,
+    /// Where the id is.
+    pub id: Id,
     /// Where the attributes are.
     pub mapped: Vec<Mapped>,
     /// What is sent, and what becomes of a row that cannot be.
     pub options: Options,
 }
 
-/// A column, with the name that it has in the update.
+/// Where the id of a row is.
+pub enum Id {
+    /// In a column, of this name.
+    Column(String, Column),
+    /// What an expression gives.
+    Expression(IdExpression),
+}
+
+/// A column, with the attribute that it becomes.
 pub struct Mapped {
-    /// Of the attribute; of the id, the column's own.
+    /// The attribute's name.
     pub name: String,
     /// Where it is.
     pub column: Column,
@@ -95,7 +104,7 @@ impl Arguments {
         self.names.get(1).map(String::as_str)
     }
 
-    /// The id column's name.
+    /// The id column's name, or the id as an expression.
     pub fn id_column(&self) -> Option<&str> {
         self.names.get(2).map(String::as_str)
     }
@@ -143,10 +152,7 @@ impl Wiring {
             return Err(Fault::Trigger(TriggerFault::Arguments));
         }
         let find = |name: &str| column(trigger, name);
-        let id = Mapped {
-            name: id_column.clone(),
-            column: find(id_column)?,
-        };
+        let id = id(trigger, id_column)?;
         let mapped = columns
             .iter()
             .map(|argument| {
@@ -179,6 +185,20 @@ pub fn source(trigger: &PgTrigger<'_>) -> String {
     let schema = trigger.table_schema().unwrap_or_default();
     let table = trigger.table_name().unwrap_or_default();
     format!("{schema}.{table}")
+}
+
+/// Where the id is that an argument says.
+///
+/// # Errors
+/// It is neither a column nor an expression.
+pub fn id(trigger: &PgTrigger<'_>, argument: &str) -> Result<Id, Fault> {
+    match column(trigger, argument) {
+        Ok(column) => Ok(Id::Column(argument.to_owned(), column)),
+        Err(missing) => argument
+            .strip_prefix(row_id::MARK)
+            .map(|expression| Id::Expression(IdExpression::new(expression)))
+            .ok_or(missing),
+    }
 }
 
 /// A column of the table of a trigger.

@@ -197,6 +197,13 @@ impl FlatAttrs {
         self.0.get(name).map(String::as_str)
     }
 
+    /// How much memory they take, near enough: bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const EACH: usize = 2 * size_of::<String>();
+        self.0.iter().map(|(name, value)| name.len() + value.len() + EACH).sum()
+    }
+
     /// How many attributes there are.
     #[must_use]
     pub fn len(&self) -> usize {

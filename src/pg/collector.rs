@@ -29,13 +29,13 @@ thread_local! {
 ///
 /// # Errors
 /// As [`outbox::enqueue`].
-pub fn collect(origin: &Rc<Origin>, profile_id: ProfileId, attrs: &FlatAttrs) -> Result<(), Fault> {
+pub fn collect(origin: &Rc<Origin>, profile_id: ProfileId, attrs: FlatAttrs) -> Result<(), Fault> {
     register();
     let entry = Entry {
         id: outbox::draw_id()?,
         origin: Rc::clone(origin),
         profile_id,
-        attrs: attrs.to_json_text(),
+        attrs,
     };
     let subtransaction = current_subtransaction();
     let is_full = COLLECTED.with_borrow_mut(|collected| collected.push(subtransaction, entry.bytes(), entry));

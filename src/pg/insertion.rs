@@ -5,13 +5,14 @@
 //! `sql/queries` do it, which know all that there is to know about tables.
 
 use std::cell::Cell;
-use std::ffi::CString;
 
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
+use target_profile_core::attrs::FlatAttrs;
 
 use super::catalog::{self, Known};
 use super::errors::Fault;
+use super::jsonb;
 use super::owner::Outbox;
 
 /// What an entry brings along; the other columns are new or NULL.
@@ -21,8 +22,7 @@ pub struct Row<'a> {
     pub client_code: &'a str,
     pub id_kind: &'a str,
     pub profile_id: &'a str,
-    /// JSON.
-    pub attrs: &'a str,
+    pub attrs: &'a FlatAttrs,
     pub priority: i16,
     pub source: &'a str,
 }
@@ -95,7 +95,10 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
                 && !class.relforcerowsecurity
                 && relation.trigdesc.is_null()
                 && relation.rd_rules.is_null()
-                && !relation.rd_tableam.is_null()
+                && relation
+                    .rd_tableam
+                    .as_ref()
+                    .is_some_and(|methods| methods.multi_insert.is_some())
                 && constraints.is_none_or(|constraints| constraints.num_check == 0 && !constraints.has_generated_stored)
                 && descriptor.len() == COLUMNS
                 && descriptor.iter().zip(LAYOUT).all(|(column, (name, oid))| {
@@ -125,7 +128,8 @@ struct Prepared {
     relations: *mut pg_sys::Relation,
     /// Its description.
     infos: *mut *mut pg_sys::IndexInfo,
-    slots: [*mut pg_sys::TupleTableSlot; TOGETHER],
+    /// As many as [`TOGETHER`].
+    slots: *mut *mut pg_sys::TupleTableSlot,
     /// Where the values of the rows are made, which go together.
     values: pg_sys::MemoryContext,
 }
@@ -161,6 +165,11 @@ impl Prepared {
                 // A copy: the relation's own is counted by whoever uses it.
                 let descriptor = pg_sys::CreateTupleDescCopy((*relation).rd_att);
                 let kind = pg_sys::table_slot_callbacks(relation);
+                let slots: *mut *mut pg_sys::TupleTableSlot =
+                    pg_sys::palloc0(TOGETHER * size_of::<*mut pg_sys::TupleTableSlot>()).cast();
+                for at in 0..TOGETHER {
+                    *slots.add(at) = pg_sys::MakeSingleTupleTableSlot(descriptor, kind);
+                }
                 Self {
                     generation,
                     state,
@@ -168,7 +177,7 @@ impl Prepared {
                     indexes: count,
                     relations,
                     infos,
-                    slots: std::array::from_fn(|_| pg_sys::MakeSingleTupleTableSlot(descriptor, kind)),
+                    slots,
                     values,
                 }
             })
@@ -222,12 +231,14 @@ impl Lease {
             for at in 0..indexes {
                 *relations.offset(at as isize) = pg_sys::index_open(pg_sys::list_nth_oid(list, at), LOCK);
             }
-            self.forget_values(&slots);
             for rows in rows.chunks(TOGETHER) {
+                let slots = std::slice::from_raw_parts(slots, rows.len());
+                self.forget_values(slots);
                 for (&slot, row) in slots.iter().zip(rows) {
                     self.fill(slot, row);
                 }
-                self.store(relation, slots.get(..rows.len()).unwrap_or_default());
+                self.store(relation, slots);
+                self.forget_values(slots);
             }
             for at in 0..indexes {
                 pg_sys::index_close(*relations.offset(at as isize), KEEP_LOCK);
@@ -247,7 +258,7 @@ impl Lease {
                     row.client_code.into_datum(),
                     row.id_kind.into_datum(),
                     row.profile_id.into_datum(),
-                    Some(jsonb(row.attrs)),
+                    Some(jsonb::object(row.attrs)),
                     row.priority.into_datum(),
                     row.source.into_datum(),
                     Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
@@ -288,7 +299,6 @@ impl Lease {
                     insert_into_indexes(self.0.target, slot, self.0.state);
                 }
             }
-            self.forget_values(slots);
         }
     }
 
@@ -344,20 +354,5 @@ unsafe fn insert_into_indexes(
         if !expressions.is_null() {
             pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
         }
-    }
-}
-
-/// # Safety
-/// Inside a transaction.
-unsafe fn jsonb(text: &str) -> pg_sys::Datum {
-    // The core leaves no NUL in an attribute; were there one, jsonb_in would refuse the half.
-    let text = CString::new(text).unwrap_or_default();
-    // SAFETY: jsonb's input function, on a C string.
-    unsafe {
-        pg_sys::OidFunctionCall1Coll(
-            pg_sys::Oid::from(pg_sys::F_JSONB_IN),
-            pg_sys::InvalidOid,
-            text.as_ptr().into(),
-        )
     }
 }

@@ -14,6 +14,7 @@ pub mod dead_letters;
 pub mod errors;
 mod expression;
 pub mod insertion;
+pub mod jsonb;
 pub mod launcher;
 pub mod outbox;
 pub mod owner;

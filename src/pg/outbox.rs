@@ -45,13 +45,12 @@ unsafe extern "C-unwind" {
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
     let id = draw_id()?;
-    let attrs = attrs.to_json_text();
     let row = Row {
         id,
         client_code: key.client.as_str(),
         id_kind: key.kind.as_str(),
         profile_id: key.id.as_str(),
-        attrs: &attrs,
+        attrs,
         priority,
         source,
     };
@@ -73,7 +72,10 @@ fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
                     texts(rows, |row| row.client_code).into(),
                     texts(rows, |row| row.id_kind).into(),
                     texts(rows, |row| row.profile_id).into(),
-                    texts(rows, |row| row.attrs).into(),
+                    rows.iter()
+                        .map(|row| row.attrs.to_json_text())
+                        .collect::<Vec<_>>()
+                        .into(),
                     rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
                     texts(rows, |row| row.source).into(),
                 ],
@@ -109,14 +111,14 @@ pub struct Entry {
     pub origin: Rc<Origin>,
     /// Whose update it is.
     pub profile_id: ProfileId,
-    /// The attributes as JSON.
-    pub attrs: String,
+    /// What it sets.
+    pub attrs: FlatAttrs,
 }
 
 impl Entry {
     /// How much memory it takes, near enough.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.len()
+        size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.bytes()
     }
 }
 

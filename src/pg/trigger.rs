@@ -137,7 +137,7 @@ impl Change<'_> {
         match self.update(&wiring, &values) {
             Ok(Some((origin, key, attrs))) => match self.way {
                 Way::Insert => outbox::enqueue(&key, &attrs, origin.priority, &origin.source).map(|_| ()),
-                Way::Collect => collector::collect(origin, key.id, &attrs),
+                Way::Collect => collector::collect(origin, key.id, attrs),
             },
             Ok(None) => Ok(()),
             Err(fault) => self.bury(fault, &values),

@@ -14,5 +14,6 @@ mod merging;
 mod never_in_the_way;
 mod quiet;
 mod quota;
+mod replication;
 mod site;
 mod ways_of_writing;

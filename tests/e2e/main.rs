@@ -16,4 +16,5 @@ mod quiet;
 mod quota;
 mod replication;
 mod site;
+mod watched;
 mod ways_of_writing;

@@ -17,4 +17,5 @@ mod quota;
 mod replication;
 mod site;
 mod watched;
+mod watched_never_in_the_way;
 mod ways_of_writing;

@@ -36,7 +36,7 @@ pub fn triggers(table: &mut Table, size: Size) {
     for name in TABLES {
         site.db.batch(&format!(
             "create table {name} (customer_id text primary key, tier text, note text, balance numeric(12, 2), updated_at timestamptz)
-                 with (fillfactor = 50, autovacuum_enabled = off);
+                 with (autovacuum_enabled = off);
              insert into {name} select 'customer-' || g, 'gold', 'n', g / 3.0, now() from generate_series(1, {rows}) g"
         ));
     }

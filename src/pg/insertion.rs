@@ -51,8 +51,8 @@ const LAYOUT: [(&str, pg_sys::Oid); COLUMNS] = [
     ("retried_at", pg_sys::TIMESTAMPTZOID),
 ];
 
-/// So many rows go into the table together: what a page or two of it holds.
-const TOGETHER: usize = 64;
+/// So many rows go into the table together.
+const TOGETHER: usize = 256;
 
 /// Inserts the rows, in the rights of the current user, which must be the owner's. `false`: nothing was done, because the table is not
 /// as it was made.
@@ -185,6 +185,32 @@ impl Prepared {
     }
 }
 
+/// Values that rows which go together mostly have in common: made once.
+#[derive(Default)]
+struct Common<'r> {
+    client_code: Text<'r>,
+    id_kind: Text<'r>,
+    source: Text<'r>,
+}
+
+#[derive(Default)]
+struct Text<'r> {
+    made: Option<(&'r str, Option<pg_sys::Datum>)>,
+}
+
+impl<'r> Text<'r> {
+    fn datum(&mut self, text: &'r str) -> Option<pg_sys::Datum> {
+        match self.made {
+            Some((made, datum)) if std::ptr::eq(made, text) => datum,
+            _ => {
+                let datum = text.into_datum();
+                self.made = Some((text, datum));
+                datum
+            }
+        }
+    }
+}
+
 /// The one that is prepared, in use; it goes back whatever happens.
 struct Lease(Prepared);
 
@@ -234,47 +260,20 @@ impl Lease {
             for rows in rows.chunks(TOGETHER) {
                 let slots = std::slice::from_raw_parts(slots, rows.len());
                 self.forget_values(slots);
-                for (&slot, row) in slots.iter().zip(rows) {
-                    self.fill(slot, row);
-                }
-                self.store(relation, slots);
+                let mut common = Common::default();
+                // What Postgres leaves behind while it inserts goes with the values.
+                PgMemoryContexts::For(self.0.values).switch_to(|_| {
+                    for (&slot, row) in slots.iter().zip(rows) {
+                        fill(slot, row, &mut common);
+                    }
+                    self.store(relation, slots);
+                });
                 self.forget_values(slots);
             }
             for at in 0..indexes {
                 pg_sys::index_close(*relations.offset(at as isize), KEEP_LOCK);
             }
             pg_sys::list_free(list);
-        }
-    }
-
-    /// # Safety
-    /// A slot of the table, empty.
-    unsafe fn fill(&self, slot: *mut pg_sys::TupleTableSlot, row: &Row<'_>) {
-        // SAFETY: a slot has room for the columns of its table, and LAYOUT has been compared with them.
-        unsafe {
-            PgMemoryContexts::For(self.0.values).switch_to(|_| {
-                let values: [Option<pg_sys::Datum>; COLUMNS] = [
-                    row.id.into_datum(),
-                    row.client_code.into_datum(),
-                    row.id_kind.into_datum(),
-                    row.profile_id.into_datum(),
-                    Some(jsonb::object(row.attrs)),
-                    row.priority.into_datum(),
-                    row.source.into_datum(),
-                    Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
-                    0_i32.into_datum(),
-                    None,
-                    None,
-                    None,
-                ];
-                let places = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
-                let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS);
-                for ((place, is_null), value) in places.iter_mut().zip(nulls).zip(values) {
-                    *is_null = value.is_none();
-                    *place = value.unwrap_or(pg_sys::Datum::from(0));
-                }
-            });
-            pg_sys::ExecStoreVirtualTuple(slot);
         }
     }
 
@@ -298,6 +297,10 @@ impl Lease {
                 for &slot in slots {
                     insert_into_indexes(self.0.target, slot, self.0.state);
                 }
+            }
+            let expressions = (*self.0.state).es_per_tuple_exprcontext;
+            if !expressions.is_null() {
+                pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
             }
         }
     }
@@ -336,6 +339,35 @@ impl Lease {
 }
 
 /// # Safety
+/// A slot of the table, empty; in a memory context that lives as long as the row is in it.
+unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mut Common<'r>) {
+    // SAFETY: a slot has room for the columns of its table, and LAYOUT has been compared with them.
+    unsafe {
+        let values: [Option<pg_sys::Datum>; COLUMNS] = [
+            row.id.into_datum(),
+            common.client_code.datum(row.client_code),
+            common.id_kind.datum(row.id_kind),
+            row.profile_id.into_datum(),
+            Some(jsonb::object(row.attrs)),
+            row.priority.into_datum(),
+            common.source.datum(row.source),
+            Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
+            0_i32.into_datum(),
+            None,
+            None,
+            None,
+        ];
+        let places = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
+        let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS);
+        for ((place, is_null), value) in places.iter_mut().zip(nulls).zip(values) {
+            *is_null = value.is_none();
+            *place = value.unwrap_or(pg_sys::Datum::from(0));
+        }
+        pg_sys::ExecStoreVirtualTuple(slot);
+    }
+}
+
+/// # Safety
 /// A row that is in the table.
 unsafe fn insert_into_indexes(
     target: *mut pg_sys::ResultRelInfo,
@@ -350,9 +382,5 @@ unsafe fn insert_into_indexes(
         pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters);
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters, false);
-        let expressions = (*state).es_per_tuple_exprcontext;
-        if !expressions.is_null() {
-            pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
-        }
     }
 }

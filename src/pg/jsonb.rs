@@ -1,10 +1,10 @@
 //! Attributes as `jsonb`.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;
+
+use super::value::{NUMERIC_OUT, call_output};
 
 /// An object of strings, made without its text: every entry needs one.
 ///
@@ -51,7 +51,7 @@ pub unsafe fn members(datum: pg_sys::Datum) -> Option<Vec<(String, Value)>> {
                 pg_sys::jbvType::jbvBool => Value::Bool(value.val.boolean),
                 pg_sys::jbvType::jbvString => Value::String(text(&value)),
                 // Of a scalar the text is what is sent, and jsonb prints no exponent.
-                pg_sys::jbvType::jbvNumeric => Value::String(number(value.val.numeric)),
+                pg_sys::jbvType::jbvNumeric => Value::String(call_output(NUMERIC_OUT, value.val.numeric.into())),
                 _ => return None,
             };
             members.push((name, value));
@@ -68,17 +68,6 @@ unsafe fn text(value: &pg_sys::JsonbValue) -> String {
         let string = value.val.string;
         let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), usize::try_from(string.len).unwrap_or(0));
         String::from_utf8_lossy(bytes).into_owned()
-    }
-}
-
-/// # Safety
-/// A numeric.
-unsafe fn number(numeric: pg_sys::Numeric) -> String {
-    let datum = pg_sys::Datum::from(numeric);
-    // SAFETY: its output function gives a palloc'd string.
-    unsafe {
-        let text = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(pg_sys::F_NUMERIC_OUT), datum);
-        CStr::from_ptr(text).to_string_lossy().into_owned()
     }
 }
 

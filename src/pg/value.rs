@@ -12,6 +12,9 @@ use target_profile_core::error::Error as CoreError;
 use super::errors::Fault;
 use super::session::{TEXT, with_settings};
 
+/// The output function of numeric.
+pub const NUMERIC_OUT: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT);
+
 /// `datum`, which is of the type `oid` and not NULL, as JSON: scalars as strings, arrays, composites and json as
 /// they are.
 ///
@@ -36,9 +39,11 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
                 Ok(Value::String(String::from_datum(datum, false).unwrap_or_default()))
             }
             // Their text depends on nothing but the value.
-            pg_sys::INT2OID | pg_sys::INT4OID | pg_sys::INT8OID | pg_sys::NUMERICOID | pg_sys::UUIDOID => {
-                Ok(Value::String(output(datum, oid)))
-            }
+            pg_sys::INT2OID => Ok(Value::String((datum.value() as i16).to_string())),
+            pg_sys::INT4OID => Ok(Value::String((datum.value() as i32).to_string())),
+            pg_sys::INT8OID => Ok(Value::String((datum.value() as i64).to_string())),
+            pg_sys::NUMERICOID => Ok(Value::String(call_output(NUMERIC_OUT, datum))),
+            pg_sys::UUIDOID => Ok(Value::String(output(datum, oid))),
             _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_settings(&TEXT, || {
                 json_text(call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, datum))
             })),
@@ -75,6 +80,15 @@ unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
     // SAFETY: a look-up, then a call of the type's own function on a value of the type.
     unsafe {
         pg_sys::getTypeOutputInfo(oid, &mut function, &mut is_varlena);
+        call_output(function, datum)
+    }
+}
+
+/// # Safety
+/// The output function of the datum's type.
+pub unsafe fn call_output(function: pg_sys::Oid, datum: pg_sys::Datum) -> String {
+    // SAFETY: the caller's promise; the answer is a palloc'd string.
+    unsafe {
         let text = pg_sys::OidOutputFunctionCall(function, datum);
         let owned = CStr::from_ptr(text).to_string_lossy().into_owned();
         pg_sys::pfree(text.cast());

@@ -24,7 +24,9 @@ DELETE FROM target_profile.outbox;
 ALTER TABLE target_profile.outbox DROP COLUMN noted;
 -- where it was there is a hole
 SELECT * FROM enqueue('a dropped column');
+SET client_min_messages = warning;
 DROP EXTENSION target_profile CASCADE;
+RESET client_min_messages;
 CREATE EXTENSION target_profile;
 SELECT target_profile.add_client('acme');
 DROP TABLE customer;
@@ -90,7 +92,9 @@ SELECT c.relname, bt_index_check(c.oid, true) FROM pg_index i JOIN pg_class c ON
 DROP EXTENSION amcheck;
 
 -- the extension is dropped and made again in one session
+SET client_min_messages = warning;
 DROP EXTENSION target_profile CASCADE;
+RESET client_min_messages;
 TRUNCATE customer;
 INSERT INTO customer VALUES (1, 'without');
 CREATE EXTENSION target_profile;

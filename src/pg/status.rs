@@ -9,8 +9,9 @@ use target_profile_core::status::{Facts, Pause, Server, Standing, standing};
 use target_profile_core::time::Timestamp;
 
 use super::clock::{from_postgres, now, to_postgres};
-use super::settings;
-use super::shared::{self, Slot, State};
+use super::launcher::{self, database_name};
+use super::shared::{self, Slot};
+use super::{settings, summons};
 
 /// The identifier that initdb gave to this cluster.
 #[pg_extern(schema = "target_profile", stable, parallel_safe)]
@@ -19,7 +20,7 @@ fn _system_identifier() -> i64 {
     unsafe { pg_sys::GetSystemIdentifier() }.cast_signed()
 }
 
-/// One row for each database that has a worker or is meant to have one.
+/// One row for each database that has a worker or is meant to have one, and for this one in any case.
 #[pg_extern(schema = "target_profile", volatile, parallel_restricted)]
 #[allow(clippy::type_complexity, reason = "pgrx reads the columns from the signature")]
 fn _workers() -> TableIterator<
@@ -34,25 +35,16 @@ fn _workers() -> TableIterator<
     ),
 > {
     let mut rows = Vec::new();
-    if !shared::is_ready() {
-        let error = "target_profile is not in shared_preload_libraries".to_owned();
-        rows.push((
-            database_name(my_database()),
-            None,
-            "not preloaded".to_owned(),
-            None,
-            Some(error),
-            None,
-        ));
-        return TableIterator::new(rows);
-    }
-    let mut expected = settings::databases();
-    for report in shared::reports() {
-        let database = database_name(pg_sys::Oid::from(report.database));
-        expected.retain(|name| *name != database);
+    let mut mine = Some(shared::my_database());
+    for report in if shared::is_ready() {
+        shared::reports()
+    } else {
+        Vec::new()
+    } {
+        mine = mine.filter(|database| *database != report.database);
         let error = report.last_error();
         rows.push((
-            database,
+            database_name(report.database),
             (report.pid != 0).then_some(report.pid),
             report.state.as_str().to_owned(),
             time(report.since),
@@ -60,12 +52,41 @@ fn _workers() -> TableIterator<
             time(report.last_error_at),
         ));
     }
-    for database in expected {
-        let state = State::Stopped.as_str().to_owned();
-        let error = "it has not started: does the database exist, and has max_worker_processes room?".to_owned();
-        rows.push((database, None, state, None, Some(error), None));
+    if let Some(database) = mine {
+        let (state, error) = absence();
+        rows.push((
+            database_name(database),
+            None,
+            state.to_owned(),
+            None,
+            Some(error.to_owned()),
+            None,
+        ));
     }
     TableIterator::new(rows)
+}
+
+/// Why the launcher has no place for this database, which has the extension.
+fn absence() -> (&'static str, &'static str) {
+    // SAFETY: a plain reader of shared memory.
+    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    if !shared::is_ready() {
+        ("not preloaded", "target_profile is not in shared_preload_libraries")
+    } else if standby {
+        ("standby", "the launcher starts when this server is promoted")
+    } else if !launcher::may_serve_mine() {
+        ("excluded", "target_profile.databases leaves this database out")
+    } else if !summons::is_launcher_running() {
+        (
+            "stopped",
+            "the launcher does not run; the postmaster starts it again after 2 s",
+        )
+    } else {
+        (
+            "stopped",
+            "the launcher has not come to it, because it is a template or allows no connections, or 64 databases have a worker",
+        )
+    }
 }
 
 /// How a client stands, from what the tables say of it.
@@ -195,20 +216,4 @@ fn time(postgres_time: i64) -> Option<TimestampWithTimeZone> {
     } else {
         TimestampWithTimeZone::try_from(postgres_time).ok()
     }
-}
-
-fn my_database() -> pg_sys::Oid {
-    // SAFETY: a plain variable of the process.
-    unsafe { pg_sys::MyDatabaseId }
-}
-
-/// Its name, or its number if it is gone.
-fn database_name(oid: pg_sys::Oid) -> String {
-    // SAFETY: a look-up inside a transaction; the answer is palloc'd or null.
-    let name = unsafe { pg_sys::get_database_name(oid) };
-    if name.is_null() {
-        return oid.to_u32().to_string();
-    }
-    // SAFETY: a C string, see above.
-    unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy().into_owned()
 }

@@ -18,18 +18,24 @@ use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
 use target_profile_client::Transport;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Dispatch, Drain};
+use target_profile_core::drain::{Dispatch, Drain, Report};
+use target_profile_core::launcher::Ending;
 use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
 use super::clock::{day_of, now, postgres_now};
-use super::settings::{self, Snapshot};
+use super::settings::Snapshot;
 use super::shared::{self, InFlight, Slot, State};
+use super::{holds, my_pid, summons};
 use transaction::{Access, transaction};
 
 /// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
 const STOP_PATIENCE: Duration = Duration::from_millis(300);
+
+/// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to
+/// take no longer than a second.
+const STEP_ASIDE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The longest pause after an error.
 const ERROR_PAUSE_CAP: Duration = Duration::from_secs(30);
@@ -42,28 +48,30 @@ thread_local! {
     static TRANSPORT: RefCell<Option<Transport>> = const { RefCell::new(None) };
 }
 
-/// Where a worker process starts. Its argument is the place of its database in `target_profile.databases`.
+/// Where a worker process starts. Its argument is the OID of its database.
 #[pg_guard]
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
     install_signal_handlers();
-    let databases = settings::databases();
-    let Some(database) = databases.get(arg.value()) else {
+    let Ok(database) = u32::try_from(arg.value()) else {
         return;
     };
-    BackgroundWorker::connect_worker_to_spi(Some(database), None);
-    let Some(slot) = Slot::take() else {
-        ereport!(
-            PgLogLevel::FATAL,
-            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            "target_profile cannot serve more databases than it has slots"
-        );
+    let Some(slot) = Slot::of(database) else {
+        // The launcher that has started this process is no more, and the next one has decided otherwise.
         return;
     };
-    transaction::pin_session_settings();
+    // Before it connects: whoever wants the database for himself must see it, and there must not be two.
     // SAFETY: the callback is a plain function of this library.
-    unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(0)) };
-    slot.set_process(Some(shared::my_place()));
+    unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(database)) };
+    if !slot.enter(shared::my_place()) {
+        return;
+    }
+    if holds::is_held(database) {
+        slot.set_ending(Ending::Asked);
+        return;
+    }
+    BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
+    transaction::pin_session_settings();
     slot.report(|report| {
         report.pid = my_pid();
         report.state = State::Starting;
@@ -80,9 +88,10 @@ unsafe extern "C-unwind" {
     fn SignalHandlerForConfigReload(signal: i32);
 }
 
-fn install_signal_handlers() {
+/// For the launcher, too.
+pub fn install_signal_handlers() {
     // SAFETY: Postgres' own handlers, installed before signals are let in: `die` also interrupts a query, and its FATAL ends
-    // with exit code 1, after which the postmaster starts the worker again.
+    // with exit code 1.
     unsafe {
         pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
         pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
@@ -92,7 +101,7 @@ fn install_signal_handlers() {
 
 /// Runs when the process ends, on whatever way.
 #[pg_guard]
-unsafe extern "C-unwind" fn at_exit(_code: i32, _arg: pg_sys::Datum) {
+unsafe extern "C-unwind" fn at_exit(_code: i32, database: pg_sys::Datum) {
     TRANSPORT.with(|transport| {
         if let Ok(mut transport) = transport.try_borrow_mut()
             && let Some(mut transport) = transport.take()
@@ -101,15 +110,35 @@ unsafe extern "C-unwind" fn at_exit(_code: i32, _arg: pg_sys::Datum) {
             transport.stop(STOP_PATIENCE);
         }
     });
-    if let Some(slot) = Slot::of_my_database() {
-        slot.set_process(None);
+    let slot = u32::try_from(database.value()).ok().and_then(Slot::of);
+    if let Some(slot) = slot
+        && slot.process() == Some(shared::my_place())
+    {
         slot.report(|report| {
             report.pid = 0;
             report.state = State::Stopped;
             report.since = postgres_now();
             report.set_in_flight(std::iter::empty());
         });
+        slot.leave();
+        // One that the launcher has not started itself is known to it only by this.
+        summons::call();
     }
+}
+
+/// Reads the configuration anew if the server was told to; whether it was.
+pub fn reload_if_asked() -> bool {
+    // SAFETY: the flag is set by the SIGHUP handler of this process, and cleared before the file is read.
+    let asked = unsafe {
+        let asked = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
+        (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
+        asked
+    };
+    if asked {
+        // SAFETY: between transactions, as every background process does it.
+        unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+    }
+    asked
 }
 
 /// Whether and why the worker may send.
@@ -171,26 +200,66 @@ impl Worker {
             unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
             pgrx::check_for_interrupts!();
             self.reload_if_asked();
+            if self.slot.is_asked_to_stop() || holds::is_held(shared::my_database()) {
+                self.step_aside();
+            }
             if now() >= self.not_before {
                 match self.cycle() {
                     Ok(()) => self.errors = 0,
                     Err(error) => self.note_error(&error),
                 }
             }
+            if self.standing == Standing::NoExtension && self.errors == 0 {
+                self.leave();
+                continue;
+            }
             self.wait();
         }
     }
 
+    /// Somebody wants the database for himself, or it shall not be served any more: settles what has been answered, gives what is
+    /// under way a moment to be, and ends. What is not answered by then is sent again by the next worker.
+    fn step_aside(&mut self) -> ! {
+        let patience = now().plus(STEP_ASIDE_PATIENCE);
+        loop {
+            // SAFETY: this process' own latch.
+            unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+            pgrx::check_for_interrupts!();
+            let reports = take_reports();
+            for report in reports {
+                // What would follow is left to the next worker.
+                self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
+            }
+            if self.drain.in_flight() == 0 || now() >= patience {
+                break;
+            }
+            sleep_until(patience, wake_fd());
+        }
+        if let Err(error) = self.settle() {
+            // The next worker sends it again; nothing is lost.
+            self.note_error(&error);
+        }
+        self.slot.set_ending(Ending::Asked);
+        // SAFETY: outside of a transaction; runs the callbacks and does not return.
+        unsafe { pg_sys::proc_exit(0) }
+    }
+
+    /// The extension is not there, so this process must not take a place among `max_worker_processes`. Looks once more after it
+    /// has said that it goes: a commit that creates the extension is either seen by that look, or sees this and tells the launcher.
+    fn leave(&mut self) {
+        self.slot.set_leaving(true);
+        let found = transaction("looking around", Access::Read, |client| guests::outbox(client));
+        if matches!(found, Ok(None)) {
+            self.slot.set_ending(Ending::NoExtension);
+            // SAFETY: outside of a transaction; runs the callbacks and does not return.
+            unsafe { pg_sys::proc_exit(0) }
+        }
+        self.slot.set_leaving(false);
+        self.next_poll = now();
+    }
+
     fn reload_if_asked(&mut self) {
-        // SAFETY: the flag is set by the SIGHUP handler of this process, and cleared before the file is read.
-        let asked = unsafe {
-            let asked = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
-            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
-            asked
-        };
-        if asked {
-            // SAFETY: between transactions, as every background process does it.
-            unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+        if reload_if_asked() {
             let before = std::mem::replace(&mut self.settings, Snapshot::take());
             self.drain.set_enabled(self.settings.enabled);
             self.drain.set_limits(self.settings.limits.clone());
@@ -267,14 +336,18 @@ impl Worker {
             self.forget();
             self.standing = Standing::NoExtension;
         }
+        if standing != Standing::NoExtension && !self.slot.serves() {
+            self.slot.set_serves();
+            // It may have another database looked into.
+            summons::call();
+        }
         if !matches!(standing, Standing::Adopted(_)) {
             self.standing = standing;
-            // An extension that is created, or adopted, announces itself.
+            // A database that is adopted announces itself.
             self.clients_version = Some(version);
-            self.show(match standing {
-                Standing::NotAdopted => State::NotAdopted,
-                _ => State::NoExtension,
-            });
+            if standing == Standing::NotAdopted {
+                self.show(State::NotAdopted);
+            }
             return Ok(());
         }
         if !self.is_adopted() {
@@ -351,9 +424,8 @@ impl Worker {
     }
 
     fn take_reports(&mut self) {
-        let reports = TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports));
         let mut next = Vec::new();
-        for report in reports {
+        for report in take_reports() {
             next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
         }
         send(next);
@@ -509,30 +581,40 @@ impl Worker {
                 (true, _) => State::Active,
             });
         }
-        let fd = if failing {
-            None
-        } else {
-            TRANSPORT.with_borrow(|transport| transport.as_ref().map(Transport::wake_fd))
-        };
-        // Rounded up: a wait that ends too early would spin.
-        let timeout = i64::try_from(until.since(now).as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
-        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-        let events = if fd.is_some() {
-            events | pg_sys::WL_SOCKET_READABLE
-        } else {
-            events
-        };
-        // SAFETY: this process' own latch, and a descriptor that lives as long as the transport, which this thread owns.
-        unsafe {
-            pg_sys::WaitLatchOrSocket(
-                pg_sys::MyLatch,
-                events as i32,
-                fd.unwrap_or(pg_sys::PGINVALID_SOCKET),
-                timeout.min(3_600_000),
-                pg_sys::PG_WAIT_EXTENSION,
-            );
-        }
+        sleep_until(until, if failing { None } else { wake_fd() });
     }
+}
+
+/// Sleeps until then, or until the latch is set, or the descriptor says that there are answers.
+fn sleep_until(until: Timestamp, fd: Option<i32>) {
+    // Rounded up: a wait that ends too early would spin.
+    let timeout = i64::try_from(until.since(now()).as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
+    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+    let events = if fd.is_some() {
+        events | pg_sys::WL_SOCKET_READABLE
+    } else {
+        events
+    };
+    // SAFETY: this process' own latch, and a descriptor that lives as long as the transport, which this thread owns.
+    unsafe {
+        pg_sys::WaitLatchOrSocket(
+            pg_sys::MyLatch,
+            events as i32,
+            fd.unwrap_or(pg_sys::PGINVALID_SOCKET),
+            timeout.min(3_600_000),
+            pg_sys::PG_WAIT_EXTENSION,
+        );
+    }
+}
+
+/// Readable when there are answers.
+fn wake_fd() -> Option<i32> {
+    TRANSPORT.with_borrow(|transport| transport.as_ref().map(Transport::wake_fd))
+}
+
+/// The answers that have come.
+fn take_reports() -> Vec<Report> {
+    TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports))
 }
 
 /// That long ago.
@@ -562,9 +644,4 @@ fn ensure_transport(settings: &Snapshot) -> Result<(), String> {
         *transport = Some(started.map_err(|error| error.to_string())?);
         Ok(())
     })
-}
-
-fn my_pid() -> i32 {
-    // SAFETY: a plain variable of the process.
-    unsafe { pg_sys::MyProcPid }
 }

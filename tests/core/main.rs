@@ -12,6 +12,7 @@ mod error;
 mod fate;
 mod horizon;
 mod ids;
+mod launcher;
 mod outbox;
 mod quota;
 mod request;

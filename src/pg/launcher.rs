@@ -317,7 +317,7 @@ impl Handle {
             pg_sys::MemoryContextSwitchTo(pg_sys::TopMemoryContext);
             pg_sys::RegisterDynamicBackgroundWorker(&raw mut worker, &raw mut handle)
         };
-        registered.then_some(Self(handle))
+        registered.then(|| Self(handle))
     }
 
     /// Whether the process runs or is about to be started.

@@ -35,21 +35,46 @@ pub fn install() {
     }
 }
 
-#[pg_guard]
+unsafe extern "C-unwind" {
+    /// tcop/utility.h. Declared here because pgrx's binding takes every error of the statement apart and puts it together again, without
+    /// its context, its position and the names in it: what the server says to everybody must not change.
+    fn standard_ProcessUtility(
+        pstmt: *mut pg_sys::PlannedStmt,
+        query: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        params: pg_sys::ParamListInfo,
+        query_env: *mut pg_sys::QueryEnvironment,
+        dest: *mut pg_sys::DestReceiver,
+        qc: *mut pg_sys::QueryCompletion,
+    );
+}
+
+/// No pg_guard, for the same reason: an error of the statement passes over this frame, in which there is nothing to be dropped.
 #[allow(clippy::too_many_arguments, reason = "Postgres' signature")]
-#[allow(non_snake_case, reason = "Postgres' names")]
 unsafe extern "C-unwind" fn process_utility(
     pstmt: *mut pg_sys::PlannedStmt,
-    queryString: *const c_char,
-    readOnlyTree: bool,
+    query: *const c_char,
+    read_only_tree: bool,
     context: pg_sys::ProcessUtilityContext::Type,
     params: pg_sys::ParamListInfo,
-    queryEnv: *mut pg_sys::QueryEnvironment,
+    query_env: *mut pg_sys::QueryEnvironment,
     dest: *mut pg_sys::DestReceiver,
     qc: *mut pg_sys::QueryCompletion,
 ) {
-    // SAFETY: Postgres hands over a statement that is valid while this call lasts.
-    match unsafe { Concern::of((*pstmt).utilityStmt) } {
+    // SAFETY: the statement is valid while this call lasts, and the rest is what this hook was called with.
+    unsafe {
+        before((*pstmt).utilityStmt);
+        let next = PREVIOUS.unwrap_or(standard_ProcessUtility);
+        next(pstmt, query, read_only_tree, context, params, query_env, dest, qc);
+    }
+}
+
+/// What there is to be done before a statement runs.
+#[pg_guard]
+unsafe extern "C-unwind" fn before(statement: *mut pg_sys::Node) {
+    // SAFETY: the caller's.
+    match unsafe { Concern::of(statement) } {
         Concern::Nothing => {}
         Concern::Databases => wake::databases_at_commit(),
         Concern::Alone(name) => {
@@ -65,15 +90,6 @@ unsafe extern "C-unwind" fn process_utility(
         Concern::Extensions if Slot::of_my_database().is_some() => wake::clients_at_commit(),
         Concern::Prepared if Slot::of_my_database().is_some() => wake::at_commit(),
         Concern::Extensions | Concern::Prepared => {}
-    }
-    // SAFETY: called with what this hook was called with.
-    unsafe {
-        match PREVIOUS {
-            Some(next) => next(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc),
-            None => {
-                pg_sys::standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc)
-            }
-        }
     }
 }
 

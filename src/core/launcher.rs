@@ -301,11 +301,14 @@ impl Launcher {
         if !entry.eligible {
             self.databases.remove(&database);
             self.forgotten.insert(database);
+            self.room_at = None;
             return;
         }
         let not_before = match ending {
             Ending::NoExtension => {
                 self.forgotten.insert(database);
+                // A process that others can have.
+                self.room_at = None;
                 entry.ended = 0;
                 if !announced {
                     let rarest = interval.saturating_mul(RAREST_LOOK);

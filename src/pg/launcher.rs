@@ -14,7 +14,8 @@ use target_profile_core::time::Timestamp;
 
 use super::clock::postgres_now;
 use super::errors::warn;
-use super::shared::{self, SLOTS, Slot, State};
+use super::report::State;
+use super::shared::{self, SLOTS, Slot};
 use super::{holds, list, my_pid, settings, summons, worker};
 
 /// How long the postmaster waits before it starts the launcher again, should it end. The workers go on meanwhile.

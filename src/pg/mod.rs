@@ -18,6 +18,7 @@ pub mod launcher;
 mod list;
 pub mod outbox;
 pub mod owner;
+pub mod report;
 pub mod result;
 pub mod settings;
 pub mod shared;

@@ -6,32 +6,26 @@
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
+use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
 use target_profile_core::launcher::Ending;
 
-use super::settings::MAX_IN_FLIGHT_LIMIT;
-use super::{holds, summons};
+use super::report::Report;
+use super::{holds, report, summons};
 
 /// Databases that can have a worker. Each takes 20 kB of shared memory, nearly all of it for what is in flight.
 pub const SLOTS: usize = 64;
-const TEXT_BYTES: usize = 512;
 
 /// What commits touch.
 static SIGNALS: PgAtomic<Signals> = unsafe {
     // SAFETY: the name is ours alone.
     PgAtomic::new(c"target_profile signals")
 };
-/// What people look at.
-static REPORTS: PgLwLock<Reports> = unsafe {
-    // SAFETY: the name is ours alone.
-    PgLwLock::new(c"target_profile reports")
-};
 static READY: AtomicBool = AtomicBool::new(false);
 
 /// Asks for the memory; called once, in the postmaster.
 pub fn request() {
     pg_shmem_init!(SIGNALS = Signals::new());
-    pg_shmem_init!(REPORTS = Reports::new());
+    report::request();
     holds::request();
     summons::request();
     READY.store(true, Ordering::Relaxed);
@@ -111,156 +105,6 @@ const UNEXPECTED: u8 = 0;
 const ASKED: u8 = 1;
 const NO_EXTENSION: u8 = 2;
 
-/// What a worker says of itself, and the launcher of one that does not run; for the view `worker`.
-#[derive(Clone, Copy)]
-pub struct Report {
-    /// Its database's OID, 0 for none.
-    pub database: u32,
-    /// Its process, 0 when it does not run.
-    pub pid: i32,
-    /// What it does.
-    pub state: State,
-    /// Since when, in Postgres' time.
-    pub since: i64,
-    /// When the last error happened, in Postgres' time; 0 for never.
-    pub last_error_at: i64,
-    last_error: Text,
-    in_flight: [InFlight; MAX_IN_FLIGHT_LIMIT as usize],
-    in_flight_len: usize,
-}
-
-/// One profile whose request is under way: which, and the entries that it carries.
-#[derive(Clone, Copy, Default)]
-pub struct InFlight {
-    /// The profile's fingerprint.
-    pub profile: u64,
-    /// The lowest outbox id in the request.
-    pub from: i64,
-    /// The highest outbox id in the request.
-    pub up_to: i64,
-}
-
-/// What a worker does, or why there is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// It is not running.
-    Stopped,
-    /// Not yet connected, or not yet looked around.
-    Starting,
-    /// It ended unexpectedly, and is started again in a while.
-    Restarting,
-    /// `max_worker_processes` is used up.
-    NoWorkerSlot,
-    /// A statement runs that wants nobody in the database.
-    Held,
-    /// The database is a copy: `adopt()` is needed.
-    NotAdopted,
-    /// `target_profile.enabled` is off.
-    Disabled,
-    /// Waiting for work.
-    Idle,
-    /// Sending.
-    Active,
-    /// An error ended the last cycle; it tries again soon.
-    Failing,
-}
-
-impl State {
-    /// As the view shows it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::Restarting => "restarting",
-            Self::NoWorkerSlot => "no worker slot",
-            Self::Held => "held",
-            Self::NotAdopted => "not adopted",
-            Self::Disabled => "disabled",
-            Self::Idle => "idle",
-            Self::Active => "active",
-            Self::Failing => "failing",
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Text {
-    bytes: [u8; TEXT_BYTES],
-    len: usize,
-}
-
-impl Text {
-    const EMPTY: Self = Self {
-        bytes: [0; TEXT_BYTES],
-        len: 0,
-    };
-
-    fn set(&mut self, text: &str) {
-        let mut len = text.len().min(TEXT_BYTES);
-        while !text.is_char_boundary(len) {
-            len -= 1;
-        }
-        self.bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-        self.len = len;
-    }
-
-    fn get(&self) -> String {
-        String::from_utf8_lossy(&self.bytes[..self.len]).into_owned()
-    }
-}
-
-struct Reports {
-    slots: [Report; SLOTS],
-}
-
-// SAFETY: plain values, guarded by the lock.
-unsafe impl PGRXSharedMemory for Reports {}
-
-impl Reports {
-    fn new() -> Self {
-        Self {
-            slots: [Report::FREE; SLOTS],
-        }
-    }
-}
-
-impl Report {
-    const FREE: Self = Self {
-        database: 0,
-        pid: 0,
-        state: State::Stopped,
-        since: 0,
-        last_error_at: 0,
-        last_error: Text::EMPTY,
-        in_flight: [InFlight {
-            profile: 0,
-            from: 0,
-            up_to: 0,
-        }; MAX_IN_FLIGHT_LIMIT as usize],
-        in_flight_len: 0,
-    };
-
-    /// The last error, empty for none.
-    pub fn last_error(&self) -> String {
-        self.last_error.get()
-    }
-
-    /// Takes note of an error.
-    pub fn set_error(&mut self, text: &str, at: i64) {
-        self.last_error.set(text);
-        self.last_error_at = at;
-    }
-
-    /// Says what is in flight now.
-    pub fn set_in_flight(&mut self, profiles: impl Iterator<Item = InFlight>) {
-        self.in_flight_len = 0;
-        for (place, profile) in self.in_flight.iter_mut().zip(profiles) {
-            *place = profile;
-            self.in_flight_len += 1;
-        }
-    }
-}
-
 /// The slot of a database.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(usize);
@@ -297,16 +141,13 @@ impl Slot {
         if let Some(slot) = Self::of(database) {
             return Some(slot);
         }
-        let index = {
-            let mut reports = REPORTS.exclusive();
-            let index = reports.slots.iter().position(|slot| slot.database == 0)?;
-            reports.slots[index] = Report {
-                database,
-                ..Report::FREE
-            };
-            index
-        };
-        let slot = Self(index);
+        let slots = &SIGNALS.get().slots;
+        let slot = Self(
+            slots
+                .iter()
+                .position(|slot| slot.database.load(Ordering::Acquire) == 0)?,
+        );
+        report::begin(slot.0, database);
         slot.prepare();
         slot.signal().database.store(database, Ordering::Release);
         announce_change();
@@ -316,7 +157,7 @@ impl Slot {
     /// The database has no need of it any more. Only the launcher does this, when no worker runs.
     pub fn free(self) {
         self.signal().database.store(0, Ordering::Release);
-        REPORTS.exclusive().slots[self.0] = Report::FREE;
+        report::begin(self.0, 0);
         self.announce_settled();
         announce_change();
     }
@@ -460,29 +301,14 @@ impl Slot {
 
     /// Changes the worker's report.
     pub fn report(self, change: impl FnOnce(&mut Report)) {
-        change(&mut REPORTS.exclusive().slots[self.0]);
+        report::change(self.0, change);
     }
 
     /// Whether a request under way carries the entry `id` of the profile. An entry between the lowest and the highest that
     /// it carries may be taken for one of them: it committed after the request was made.
     pub fn is_in_flight(self, profile: u64, id: i64) -> bool {
-        let reports = REPORTS.share();
-        let report = &reports.slots[self.0];
-        report.in_flight[..report.in_flight_len]
-            .iter()
-            .any(|request| request.profile == profile && (request.from..=request.up_to).contains(&id))
+        report::is_in_flight(self.0, profile, id)
     }
-}
-
-/// The reports of all workers that there are or were.
-pub fn reports() -> Vec<Report> {
-    REPORTS
-        .share()
-        .slots
-        .iter()
-        .filter(|report| report.database != 0)
-        .copied()
-        .collect()
 }
 
 /// Wakes all who wait for a worker to come or to go.

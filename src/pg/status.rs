@@ -10,8 +10,8 @@ use target_profile_core::time::Timestamp;
 
 use super::clock::{from_postgres, now, to_postgres};
 use super::launcher::{self, database_name};
-use super::shared::{self, Slot};
-use super::{settings, summons};
+use super::shared::{self, SLOTS, Slot};
+use super::{report, settings, summons};
 
 /// The identifier that initdb gave to this cluster.
 #[pg_extern(schema = "target_profile", stable, parallel_safe)]
@@ -36,11 +36,7 @@ fn _workers() -> TableIterator<
 > {
     let mut rows = Vec::new();
     let mut mine = Some(shared::my_database());
-    for report in if shared::is_ready() {
-        shared::reports()
-    } else {
-        Vec::new()
-    } {
+    for report in if shared::is_ready() { report::all() } else { Vec::new() } {
         mine = mine.filter(|database| *database != report.database);
         let error = report.last_error();
         rows.push((
@@ -54,37 +50,40 @@ fn _workers() -> TableIterator<
     }
     if let Some(database) = mine {
         let (state, error) = absence();
-        rows.push((
-            database_name(database),
-            None,
-            state.to_owned(),
-            None,
-            Some(error.to_owned()),
-            None,
-        ));
+        rows.push((database_name(database), None, state.to_owned(), None, Some(error), None));
     }
     TableIterator::new(rows)
 }
 
 /// Why the launcher has no place for this database, which has the extension.
-fn absence() -> (&'static str, &'static str) {
+fn absence() -> (&'static str, String) {
     // SAFETY: a plain reader of shared memory.
     let standby = unsafe { pg_sys::RecoveryInProgress() };
     if !shared::is_ready() {
-        ("not preloaded", "target_profile is not in shared_preload_libraries")
+        (
+            "not preloaded",
+            "target_profile is not in shared_preload_libraries".to_owned(),
+        )
     } else if standby {
-        ("standby", "the launcher starts when this server is promoted")
+        ("standby", "the launcher starts when this server is promoted".to_owned())
     } else if !launcher::may_serve_mine() {
-        ("excluded", "target_profile.databases leaves this database out")
+        (
+            "excluded",
+            "target_profile.databases leaves this database out".to_owned(),
+        )
     } else if !summons::is_launcher_running() {
         (
             "stopped",
-            "the launcher does not run; the postmaster starts it again after 2 s",
+            "the launcher does not run; it needs one of max_worker_processes, and starts again by itself should it have ended"
+                .to_owned(),
         )
     } else {
         (
             "stopped",
-            "the launcher has not come to it, because it is a template or allows no connections, or 64 databases have a worker",
+            format!(
+                "the launcher has not come to this database: it was created a moment ago, is a template, or {SLOTS} databases have \
+                 a worker"
+            ),
         )
     }
 }

@@ -178,6 +178,18 @@ fn a_full_table_of_workers_is_told_once_and_tried_ever_more_rarely() {
 }
 
 #[test]
+fn a_process_that_becomes_free_is_used_at_once() {
+    let mut launcher = launcher(&[1, 2]);
+    let held = set(&[]);
+    assert_eq!(launcher.next(&held, at(0)), Some(Step::Start(1)));
+    launcher.started(1, at(0));
+    assert_eq!(launcher.next(&held, at(0)), Some(Step::Start(2)));
+    launcher.refused(2, Refusal::NoProcess, at(0));
+    launcher.ended(1, Ending::NoExtension, at(10));
+    assert_eq!(steps(&mut launcher, &[], at(10)), [Step::Forget(1), Step::Start(2)]);
+}
+
+#[test]
 fn a_database_without_a_place_does_not_hold_up_the_others() {
     let mut launcher = launcher(&[1, 2]);
     let held = set(&[]);

@@ -304,6 +304,23 @@ fn a_users_foreign_key_trigger_or_rule_on_the_tables_does_not_stop_the_sending()
 }
 
 #[test]
+fn a_view_on_a_day_of_responses_keeps_the_day_and_does_not_stop_the_sending() {
+    let site = Site::with(Cluster::builder("view").conf("target_profile.poll_interval", "1s"));
+    site.db.batch(
+        "select target_profile._ensure_response_partition('2020-01-01');
+         create view old as select * from target_profile.response_20200101",
+    );
+    site.wait_until("select last_error like 'dropping old responses: cannot drop%' from target_profile.worker");
+    for n in 0..5 {
+        site.update(&n.to_string(), r#"{"a": 1}"#);
+        site.wait_drained();
+    }
+    site.wait_until("select state = 'idle' from target_profile.worker");
+    site.db.batch("drop view old");
+    site.wait_until("select to_regclass('target_profile.response_20200101') is null");
+}
+
+#[test]
 fn a_foreign_schema_of_the_same_name_is_left_alone() {
     let site = Site::new("schema");
     let crm = site.cluster.create_db("crm");

@@ -6,32 +6,31 @@
 mod activity;
 mod claim;
 mod guests;
+mod network;
+mod process;
 mod queries;
 mod settle;
 mod transaction;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
-use target_profile_client::Transport;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Dispatch, Drain, Report};
+use target_profile_core::drain::{Dispatch, Drain};
 use target_profile_core::launcher::Ending;
 use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
 use super::clock::{day_of, now, postgres_now};
+use super::report::{InFlight, State};
 use super::settings::Snapshot;
-use super::shared::{self, InFlight, Slot, State};
-use super::{holds, my_pid, summons};
+use super::shared::{self, Slot};
+use super::{holds, summons};
+use process::sleep_until;
+pub use process::{install_signal_handlers, reload_if_asked};
 use transaction::{Access, transaction};
-
-/// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
-const STOP_PATIENCE: Duration = Duration::from_millis(300);
 
 /// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to
 /// take no longer than a second.
@@ -42,104 +41,6 @@ const ERROR_PAUSE_CAP: Duration = Duration::from_secs(30);
 
 /// A sweep may take this part of the worker's time: when it takes long (many dead rows), it comes more rarely.
 const SWEEP_SHARE: u32 = 100;
-
-thread_local! {
-    /// Apart from the worker, so that the exit callback reaches it whatever is on the stack.
-    static TRANSPORT: RefCell<Option<Transport>> = const { RefCell::new(None) };
-}
-
-/// Where a worker process starts. Its argument is the OID of its database.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
-    install_signal_handlers();
-    let Ok(database) = u32::try_from(arg.value()) else {
-        return;
-    };
-    let Some(slot) = Slot::of(database) else {
-        // The launcher that has started this process is no more, and the next one has decided otherwise.
-        return;
-    };
-    // Before it connects: whoever wants the database for himself must see it, and there must not be two.
-    // SAFETY: the callback is a plain function of this library.
-    unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(database)) };
-    if !slot.enter(shared::my_place()) {
-        return;
-    }
-    if holds::is_held(database) {
-        slot.set_ending(Ending::Asked);
-        return;
-    }
-    BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
-    transaction::pin_session_settings();
-    slot.report(|report| {
-        report.pid = my_pid();
-        report.state = State::Starting;
-        report.since = postgres_now();
-    });
-    Worker::new(slot).run()
-}
-
-unsafe extern "C-unwind" {
-    /// tcop/tcopprot.h: Postgres' own handler of SIGTERM. Declared here because pgrx binds it as a Rust function, which cannot be
-    /// a signal handler; the same for the next.
-    fn die(signal: i32);
-    /// postmaster/interrupt.h: sets a flag and the latch.
-    fn SignalHandlerForConfigReload(signal: i32);
-}
-
-/// For the launcher, too.
-pub fn install_signal_handlers() {
-    // SAFETY: Postgres' own handlers, installed before signals are let in: `die` also interrupts a query, and its FATAL ends
-    // with exit code 1.
-    unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
-        pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
-        pg_sys::BackgroundWorkerUnblockSignals();
-    }
-}
-
-/// Runs when the process ends, on whatever way.
-#[pg_guard]
-unsafe extern "C-unwind" fn at_exit(_code: i32, database: pg_sys::Datum) {
-    TRANSPORT.with(|transport| {
-        if let Ok(mut transport) = transport.try_borrow_mut()
-            && let Some(mut transport) = transport.take()
-        {
-            // One that does not end in time (a resolver that hangs) ends with the process.
-            transport.stop(STOP_PATIENCE);
-        }
-    });
-    let slot = u32::try_from(database.value()).ok().and_then(Slot::of);
-    if let Some(slot) = slot
-        && slot.process() == Some(shared::my_place())
-    {
-        slot.report(|report| {
-            report.pid = 0;
-            report.state = State::Stopped;
-            report.since = postgres_now();
-            report.set_in_flight(std::iter::empty());
-        });
-        slot.leave();
-        // One that the launcher has not started itself is known to it only by this.
-        summons::call();
-    }
-}
-
-/// Reads the configuration anew if the server was told to; whether it was.
-pub fn reload_if_asked() -> bool {
-    // SAFETY: the flag is set by the SIGHUP handler of this process, and cleared before the file is read.
-    let asked = unsafe {
-        let asked = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
-        (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
-        asked
-    };
-    if asked {
-        // SAFETY: between transactions, as every background process does it.
-        unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
-    }
-    asked
-}
 
 /// Whether and why the worker may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,7 +126,7 @@ impl Worker {
             // SAFETY: this process' own latch.
             unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
             pgrx::check_for_interrupts!();
-            let reports = take_reports();
+            let reports = network::reports();
             for report in reports {
                 // What would follow is left to the next worker.
                 self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
@@ -233,7 +134,7 @@ impl Worker {
             if self.drain.in_flight() == 0 || now() >= patience {
                 break;
             }
-            sleep_until(patience, wake_fd());
+            sleep_until(patience, network::wake_fd());
         }
         if let Err(error) = self.settle() {
             // The next worker sends it again; nothing is lost.
@@ -265,11 +166,7 @@ impl Worker {
             self.drain.set_limits(self.settings.limits.clone());
             self.drain.new_work();
             // The file may hold other certificates under the same name, so the transport is renewed each time.
-            let renewed = TRANSPORT.with_borrow(|transport| {
-                transport
-                    .as_ref()
-                    .map_or(Ok(()), |transport| transport.renew(&self.settings.transport))
-            });
+            let renewed = network::renew(&self.settings.transport);
             if let Err(error) = renewed {
                 self.settings.transport = before.transport;
                 self.note_error(&format!("the settings of the connection stay as they were: {error}"));
@@ -291,12 +188,13 @@ impl Worker {
             }
             return Ok(());
         }
-        ensure_transport(&self.settings)?;
+        network::ensure(&self.settings.transport)?;
         if work {
             self.drain.new_work();
         }
-        if polling {
-            self.keep_house()?;
+        if polling && let Err(error) = self.keep_house() {
+            // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
+            self.remember(&error);
         }
         if polling || self.slot.take_all() {
             self.drain.sweep();
@@ -425,10 +323,10 @@ impl Worker {
 
     fn take_reports(&mut self) {
         let mut next = Vec::new();
-        for report in take_reports() {
+        for report in network::reports() {
             next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
         }
-        send(next);
+        network::send(next);
     }
 
     fn settle(&mut self) -> Result<(), String> {
@@ -507,7 +405,7 @@ impl Worker {
         let dispatches = self.drain.send(dispatches, at);
         self.publish_in_flight();
         self.show(State::Active);
-        send(dispatches);
+        network::send(dispatches);
         Ok(())
     }
 
@@ -555,8 +453,12 @@ impl Worker {
         let pause = retry::backoff(self.errors, fastrand::f64()).min(ERROR_PAUSE_CAP);
         self.not_before = now().plus(pause);
         self.clients_version = None;
-        self.slot.report(|report| report.set_error(error, postgres_now()));
+        self.remember(error);
         self.show(State::Failing);
+    }
+
+    fn remember(&self, error: &str) {
+        self.slot.report(|report| report.set_error(error, postgres_now()));
     }
 
     /// Sleeps until there is a reason not to: a commit, an answer, a signal, or the next thing that is due.
@@ -581,67 +483,12 @@ impl Worker {
                 (true, _) => State::Active,
             });
         }
-        sleep_until(until, if failing { None } else { wake_fd() });
+        sleep_until(until, if failing { None } else { network::wake_fd() });
     }
-}
-
-/// Sleeps until then, or until the latch is set, or the descriptor says that there are answers.
-fn sleep_until(until: Timestamp, fd: Option<i32>) {
-    // Rounded up: a wait that ends too early would spin.
-    let timeout = i64::try_from(until.since(now()).as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
-    let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-    let events = if fd.is_some() {
-        events | pg_sys::WL_SOCKET_READABLE
-    } else {
-        events
-    };
-    // SAFETY: this process' own latch, and a descriptor that lives as long as the transport, which this thread owns.
-    unsafe {
-        pg_sys::WaitLatchOrSocket(
-            pg_sys::MyLatch,
-            events as i32,
-            fd.unwrap_or(pg_sys::PGINVALID_SOCKET),
-            timeout.min(3_600_000),
-            pg_sys::PG_WAIT_EXTENSION,
-        );
-    }
-}
-
-/// Readable when there are answers.
-fn wake_fd() -> Option<i32> {
-    TRANSPORT.with_borrow(|transport| transport.as_ref().map(Transport::wake_fd))
-}
-
-/// The answers that have come.
-fn take_reports() -> Vec<Report> {
-    TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports))
 }
 
 /// That long ago.
 fn ago(retention: Duration) -> Timestamp {
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_unix_micros(now().unix_micros().saturating_sub(retention))
-}
-
-fn send(dispatches: Vec<Dispatch>) {
-    if !dispatches.is_empty() {
-        TRANSPORT.with_borrow(|transport| {
-            if let Some(transport) = transport {
-                transport.send(dispatches);
-            }
-        });
-    }
-}
-
-/// Starts the I/O thread when there is something to send for the first time, or when it has died.
-fn ensure_transport(settings: &Snapshot) -> Result<(), String> {
-    TRANSPORT.with_borrow_mut(|transport| {
-        if transport.as_ref().is_some_and(Transport::is_alive) {
-            return Ok(());
-        }
-        // Signals are for this thread: one that lands on another would wake nobody.
-        let started = transaction::with_signals_blocked(|| Transport::start(&settings.transport));
-        *transport = Some(started.map_err(|error| error.to_string())?);
-        Ok(())
-    })
 }

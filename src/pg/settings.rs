@@ -20,7 +20,7 @@ static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Requests. 256 at 50 ms are 5,000 a second, far above what the quota sustains (11.6 a second), and well below the 1,024 file
 /// descriptors that a process often has.
 static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(256);
-/// Seconds. Only for rows that nobody announces (replication, COMMIT PREPARED, restore): nothing that a user waits for.
+/// Seconds. Only for rows that nobody announces (replication, restore): nothing that a user waits for.
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(30);
 /// Minutes: 7 days, long enough for the question what happened last week, short enough to hold at a million rows a day.
 static RESPONSE_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 60);
@@ -75,7 +75,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"target_profile.poll_interval",
         c"How often the outbox is looked at when no commit has announced an entry.",
-        c"For entries that arrive by logical replication, COMMIT PREPARED or a restore.",
+        c"For entries that arrive by logical replication or a restore.",
         &POLL_INTERVAL,
         1,
         24 * 3600,

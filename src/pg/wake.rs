@@ -81,7 +81,7 @@ fn register() -> bool {
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let committed = match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => true,
-        // What is prepared commits later, in another session; the worker's poll finds it.
+        // What is prepared commits later, in another session, whose COMMIT PREPARED tells the worker.
         pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => false,
         _ => return,
     };

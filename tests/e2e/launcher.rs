@@ -97,7 +97,8 @@ fn a_worker_comes_with_the_commit_of_create_extension_and_not_before() {
     assert!(began.elapsed() < PROMPT, "it took {:?}", began.elapsed());
     // Again and again, with a worker that is just going.
     for _ in 0..10 {
-        crm.batch("drop extension target_profile; create extension target_profile");
+        crm.batch("drop extension target_profile");
+        crm.batch("create extension target_profile");
         crm.query(
             "select target_profile.add_client('acme', endpoint => $1)",
             &[&site.mock.endpoint()],

@@ -29,6 +29,11 @@ pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
     if !slot.enter(shared::my_place()) {
         return;
     }
+    if Slot::of(database) != Some(slot) {
+        // The next launcher has given it to another database a moment ago.
+        slot.leave();
+        return;
+    }
     if holds::is_held(database) {
         slot.set_ending(Ending::Asked);
         return;

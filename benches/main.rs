@@ -7,6 +7,7 @@
 mod backlog;
 mod bare;
 mod drain;
+mod enqueue;
 mod hang;
 mod latency;
 mod process;
@@ -34,7 +35,22 @@ impl Size {
 
 type Row = (&'static str, &'static str, fn(&mut Table, Size));
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 10] = [
+    (
+        "enqueue-bulk",
+        "UPDATE of 100,000 rows of a table with triggers",
+        enqueue::triggers,
+    ),
+    (
+        "enqueue-many",
+        "the function for each of 100,000 rows",
+        enqueue::selected,
+    ),
+    (
+        "enqueue-one",
+        "the function, one a transaction, 1, 8 and 32 clients",
+        enqueue::function,
+    ),
     (
         "drain-0ms",
         "drain rate, endpoint that answers at once; the worker's memory",
@@ -94,6 +110,6 @@ fn main() -> ExitCode {
 fn usage() {
     println!("usage: benches/run [--quick] [row …]\n\nrows (all of them, unless named):");
     for (name, what, _) in ROWS {
-        println!("  {name:<11} {what}");
+        println!("  {name:<12} {what}");
     }
 }

@@ -99,6 +99,9 @@ COMMENT ON COLUMN target_profile.response.body IS 'The start of the answer''s bo
 COMMENT ON SEQUENCE target_profile.response_id_seq IS 'Ids of responses';
 
 COMMENT ON TABLE target_profile.watched_table IS 'What is watched, as watch was called; change it with watch and unwatch';
+COMMENT ON COLUMN target_profile.watched_table.id_column IS 'The column that the id is in, or an expression over columns';
+COMMENT ON COLUMN target_profile.watched_table.id_expression IS 'The id as Postgres writes it, where it is no column';
+COMMENT ON COLUMN target_profile.watched_table.id_columns IS 'The columns that the id is made of';
 COMMENT ON COLUMN target_profile.watched_table.attrs IS 'Columns that are sent, as column or attribute=column';
 COMMENT ON COLUMN target_profile.watched_table.send IS 'What an UPDATE sends: all attributes, or those that changed';
 COMMENT ON COLUMN target_profile.watched_table."when" IS 'Rows that do not meet it are not sent; NULL: all are';

@@ -1,5 +1,6 @@
 -- What is watched, as target_profile.watch has wired it. "table" follows a table that is renamed; schema_name and table_name tell
--- what it was when the table is gone.
+-- what it was when the table is gone. id_expression is the id where it is no column, as Postgres writes it; id_columns is what it is
+-- made of.
 CREATE TABLE target_profile.watched_table (
     "table" regclass,
     client_code text COLLATE "C",
@@ -14,6 +15,8 @@ CREATE TABLE target_profile.watched_table (
     schema_name text NOT NULL,
     table_name text NOT NULL,
     statements text[] NOT NULL,
+    id_expression text,
+    id_columns text[] NOT NULL,
     watched_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY ("table", client_code, id_kind)
 );
@@ -33,12 +36,16 @@ SELECT w."table", w.client_code, w.id_kind,
         WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = w."table") THEN 'table dropped'
         WHEN NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = w.client_code) THEN 'client not registered'
         WHEN EXISTS (
-            SELECT FROM pg_catalog.unnest(ARRAY[w.id_column] || w.attrs) AS given (name)
+            SELECT FROM (
+                SELECT name, NULL FROM pg_catalog.unnest(w.id_columns) AS name
+                UNION ALL
+                SELECT name, CASE WHEN pg_catalog.strpos(name, '=') > 0
+                    THEN pg_catalog.substr(name, pg_catalog.strpos(name, '=') + 1) END
+                FROM pg_catalog.unnest(w.attrs) AS name
+            ) AS given (name, renamed)
             WHERE NOT EXISTS (
                 SELECT FROM pg_catalog.pg_attribute a
-                WHERE a.attrelid = w."table" AND a.attnum > 0 AND NOT a.attisdropped
-                  AND a.attname IN (given.name, CASE WHEN given.name <> w.id_column AND pg_catalog.strpos(given.name, '=') > 0
-                      THEN pg_catalog.substr(given.name, pg_catalog.strpos(given.name, '=') + 1) END))
+                WHERE a.attrelid = w."table" AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN (given.name, given.renamed))
         ) THEN 'column missing'
         WHEN present.rows < 2 OR present.flushes < 1 THEN 'trigger missing'
         WHEN present.disabled THEN 'trigger disabled'

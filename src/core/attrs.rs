@@ -87,7 +87,7 @@ impl FlatAttrs {
     /// - [`Error::NothingToSend`]: nothing is left.
     pub fn from_json(text: &str, options: &FlattenOptions) -> Result<Self, Error> {
         let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| not_an_object(text, &error))?;
-        Self::flatten(object.iter(), options)
+        Self::flatten(object.iter().map(|(name, value)| (name.as_str(), value)), options)
     }
 
     /// Flattens values that have come one by one, such as the columns of a row; the names may have dots and the prefix.
@@ -99,7 +99,15 @@ impl FlatAttrs {
         options: &FlattenOptions,
     ) -> Result<Self, Error> {
         let pairs: Vec<(String, Value)> = pairs.into_iter().collect();
-        Self::flatten(pairs.iter().map(|(name, value)| (name, value)), options)
+        Self::flatten(pairs.iter().map(|(name, value)| (name.as_str(), value)), options)
+    }
+
+    /// The same for names that are somebody else's.
+    ///
+    /// # Errors
+    /// As [`FlatAttrs::from_pairs`].
+    pub fn from_columns(columns: &[(&str, Value)], options: &FlattenOptions) -> Result<Self, Error> {
+        Self::flatten(columns.iter().map(|(name, value)| (*name, value)), options)
     }
 
     /// Reads back what [`FlatAttrs::to_json_text`] wrote, without dropping a prefix again. Should someone have edited
@@ -189,6 +197,13 @@ impl FlatAttrs {
         self.0.get(name).map(String::as_str)
     }
 
+    /// How much memory they take, near enough: bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        const EACH: usize = 2 * size_of::<String>();
+        self.0.iter().map(|(name, value)| name.len() + value.len() + EACH).sum()
+    }
+
     /// How many attributes there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -203,7 +218,7 @@ impl FlatAttrs {
 
     fn flatten<'a, I>(entries: I, options: &'a FlattenOptions) -> Result<Self, Error>
     where
-        I: Iterator<Item = (&'a String, &'a Value)> + Clone,
+        I: Iterator<Item = (&'a str, &'a Value)> + Clone,
     {
         let mut flat = BTreeMap::new();
         // Skipped nulls hold their names: whether two keys collide must not depend on the day's values.
@@ -266,7 +281,7 @@ fn quoted(path: &[Key<'_>]) -> String {
 /// Calls `visit` for every scalar, and every array that stays whole, with its name without the prefix, the keys that
 /// led to it, and its text, which is `None` for a null to be skipped. Stops at the first error.
 fn walk<'a, V>(
-    entries: impl Iterator<Item = (&'a String, &'a Value)>,
+    entries: impl Iterator<Item = (&'a str, &'a Value)>,
     options: &'a FlattenOptions,
     visit: V,
 ) -> Result<(), Error>
@@ -387,7 +402,7 @@ fn check_leaf(name: &str, text: &str, path: impl FnOnce() -> Excerpt) -> Result<
 /// Finds the other keys that lead to `name`, by a second walk: the first would be slower if it kept the keys of all.
 #[cold]
 fn collision<'a>(
-    entries: impl Iterator<Item = (&'a String, &'a Value)>,
+    entries: impl Iterator<Item = (&'a str, &'a Value)>,
     options: &'a FlattenOptions,
     name: &str,
     second: &[Key<'_>],

@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod budget;
 pub mod client_code;
 pub mod collected;
+pub mod condition;
 pub mod drain;
 pub mod endpoint;
 pub mod error;

@@ -33,6 +33,41 @@ impl Send {
     }
 }
 
+/// Which of its mapped columns a row sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Selection {
+    /// All of them.
+    All,
+    /// Those that changed.
+    Changed,
+    /// The row sends nothing.
+    Nothing,
+}
+
+impl Send {
+    /// What an UPDATE sends. Another id is another profile, which gets everything. A row that is `chosen`, which means that the
+    /// trigger's WHEN has let it pass, is sent whatever changed: where no mapped column did, it has come to meet the condition.
+    pub fn select(
+        self,
+        chosen: bool,
+        id_changed: impl FnOnce() -> bool,
+        any_changed: impl FnOnce() -> bool,
+    ) -> Selection {
+        if self == Self::All && chosen || id_changed() {
+            Selection::All
+        } else if any_changed() {
+            match self {
+                Self::All => Selection::All,
+                Self::Changed => Selection::Changed,
+            }
+        } else if chosen {
+            Selection::All
+        } else {
+            Selection::Nothing
+        }
+    }
+}
+
 /// What becomes of a row that cannot be a valid update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnInvalid {

@@ -10,14 +10,15 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
+use std::rc::Rc;
 
 use pgrx::prelude::*;
 use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::collected::Collected;
-use target_profile_core::id::ProfileKey;
+use target_profile_core::id::ProfileId;
 
 use super::errors::{Fault, or_raise};
-use super::outbox::{self, Entry};
+use super::outbox::{self, Entry, Origin};
 
 thread_local! {
     static COLLECTED: RefCell<Collected<Entry>> = const { RefCell::new(Collected::new()) };
@@ -28,14 +29,13 @@ thread_local! {
 ///
 /// # Errors
 /// As [`outbox::enqueue`].
-pub fn collect(key: ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<(), Fault> {
+pub fn collect(origin: &Rc<Origin>, profile_id: ProfileId, attrs: FlatAttrs) -> Result<(), Fault> {
     register();
     let entry = Entry {
         id: outbox::draw_id()?,
-        key,
-        attrs: attrs.to_json_text(),
-        priority,
-        source: source.to_owned(),
+        origin: Rc::clone(origin),
+        profile_id,
+        attrs,
     };
     let subtransaction = current_subtransaction();
     let is_full = COLLECTED.with_borrow_mut(|collected| collected.push(subtransaction, entry.bytes(), entry));

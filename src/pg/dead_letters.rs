@@ -9,7 +9,7 @@ use target_profile_core::request;
 
 use super::clients;
 use super::errors::Fault;
-use super::update::JsonText;
+use super::update::Attrs;
 
 /// The attributes as they would be sent, or what is against it. `raw`: they are as a row had them, and must pass all that an
 /// update must pass.
@@ -18,7 +18,7 @@ pub fn _check_update(
     client_code: Option<&str>,
     id_kind: Option<&str>,
     profile_id: Option<&str>,
-    attrs: Option<JsonText>,
+    attrs: Option<Attrs>,
     raw: bool,
 ) -> TableIterator<'static, (name!(attrs, Option<String>), name!(fault, Option<String>))> {
     let checked = check(client_code, id_kind, profile_id, attrs, raw);
@@ -32,7 +32,7 @@ fn check(
     client_code: Option<&str>,
     id_kind: Option<&str>,
     profile_id: Option<&str>,
-    attrs: Option<JsonText>,
+    attrs: Option<Attrs>,
     raw: bool,
 ) -> Result<FlatAttrs, Fault> {
     let code = ClientCode::parse(client_code.ok_or(Fault::NullArgument("client_code"))?)?;
@@ -41,9 +41,9 @@ fn check(
     let settings = clients::registered(key.client.as_str())?;
     let attrs = attrs.ok_or(Fault::NullArgument("attrs"))?;
     let attrs = if raw {
-        FlatAttrs::from_json(attrs.as_str(), &settings.flatten)?
+        attrs.flatten(&settings.flatten)?
     } else {
-        FlatAttrs::from_stored_json(attrs.as_str())?
+        FlatAttrs::from_stored_json(&attrs.text())?
     };
     request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
     Ok(attrs)

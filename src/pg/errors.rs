@@ -76,9 +76,20 @@ pub enum TriggerFault {
     /// A column that the table does not have (any more).
     #[error("column \"{0}\" does not exist")]
     NoColumn(String),
+    /// The id is an expression that cannot be computed.
+    #[error("the id of the row cannot be computed")]
+    IdExpression {
+        /// It.
+        expression: String,
+        /// What Postgres says.
+        message: String,
+    },
     /// The row has no id.
     #[error("the id column \"{0}\" is null")]
     NullId(String),
+    /// The same, where it is an expression.
+    #[error("the id is null")]
+    NullIdExpression(String),
 }
 
 /// Why a table cannot be watched, or no longer.
@@ -118,14 +129,17 @@ pub enum WatchFault {
     /// Neither `warn` nor `error`.
     #[error("unrecognized value of on_invalid")]
     OnInvalid(String),
-    /// A condition that is not one expression.
-    #[error("the condition is not a single expression")]
-    Condition {
+    /// What is not one expression, or not of the row.
+    #[error("not a single expression over columns of the row")]
+    Expression {
         /// It.
-        condition: String,
-        /// What the parser says.
+        expression: String,
+        /// What is wrong with it, if that is known.
         error: Option<String>,
     },
+    /// A table that ends with the session.
+    #[error("temporary tables cannot be watched")]
+    Temporary(String),
     /// A partition of a table with the same watch.
     #[error("table {0} is a partition of a table that is watched already")]
     Partition(String),
@@ -138,10 +152,10 @@ impl WatchFault {
     fn sqlstate(&self) -> PgSqlErrorCode {
         match self {
             Self::NoTable(_) => PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE,
-            Self::NotTable { .. } | Self::OwnTable(_) => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+            Self::NotTable { .. } | Self::OwnTable(_) | Self::Temporary(_) => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             Self::NotOwner(_) => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-            Self::NoColumns | Self::Send(_) | Self::OnInvalid(_) | Self::Condition { .. } => {
+            Self::NoColumns | Self::Send(_) | Self::OnInvalid(_) | Self::Expression { .. } => {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::Partition(_) | Self::NotWatched(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -153,10 +167,11 @@ impl WatchFault {
             Self::NotTable { name, what } => Some(format!("{name} is {what}.")),
             Self::OwnTable(name) => Some(format!("{name} is one.")),
             Self::Send(given) | Self::OnInvalid(given) => Some(format!("The value is {}.", quoted(given))),
-            Self::Condition { condition, error } => Some(match error {
-                Some(error) => format!("The condition is {}: {error}.", quoted(condition)),
-                None => format!("The condition is {}.", quoted(condition)),
+            Self::Expression { expression, error } => Some(match error {
+                Some(error) => format!("The expression is {}: {error}.", quoted(expression)),
+                None => format!("The expression is {}.", quoted(expression)),
             }),
+            Self::Temporary(name) => Some(format!("{name} is one.")),
             _ => None,
         }
     }
@@ -174,9 +189,10 @@ impl WatchFault {
             Self::NoColumns => Some("Give an array of 'column' or 'attribute=column'."),
             Self::Send(_) => Some("It is all or changed."),
             Self::OnInvalid(_) => Some("It is warn or error."),
-            Self::Condition { .. } => {
-                Some("Give what stands between the parentheses of WHEN (…) in CREATE TRIGGER, such as NEW.active.")
+            Self::Expression { .. } => {
+                Some("Give what could stand between the parentheses of WHEN (…) in CREATE TRIGGER, such as NEW.active.")
             }
+            Self::Temporary(_) => Some("Watch the table that its rows end in, or call target_profile_update."),
             Self::Partition(_) => Some("The watch of its parent is good for it, too."),
             Self::NotWatched(_) => Some("target_profile.watched_table lists what is watched."),
         }
@@ -216,6 +232,12 @@ impl Fault {
             Self::Setting(SettingError::OutOfRange { value, .. }) => Some(format!("The value is {value}.")),
             Self::UnknownClient(code) => Some(format!("The client code is {}.", quoted(code))),
             Self::Watch(fault) => fault.detail(),
+            Self::Trigger(TriggerFault::NullIdExpression(expression)) => {
+                Some(format!("The id is {}.", quoted(expression)))
+            }
+            Self::Trigger(TriggerFault::IdExpression { expression, message }) => {
+                Some(format!("The expression is {}: {message}.", quoted(expression)))
+            }
             Self::WaitForOwn(id) | Self::UnknownEntry(id) => Some(format!("The entry is {id}.")),
             _ => None,
         }
@@ -254,7 +276,10 @@ impl Fault {
             }
             Self::Trigger(TriggerFault::Options) => "Have it created by target_profile.watch.",
             Self::Trigger(TriggerFault::NoColumn(_)) => "Create the trigger anew with the columns that the table has.",
-            Self::Trigger(TriggerFault::NullId(_)) => {
+            Self::Trigger(TriggerFault::IdExpression { .. }) => {
+                "Wire the table anew with an id_column that can be computed of every row."
+            }
+            Self::Trigger(TriggerFault::NullId(_) | TriggerFault::NullIdExpression(_)) => {
                 "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."
             }
             Self::Spi(_) | Self::Internal(_) => {

@@ -7,6 +7,7 @@
 // The only place of the project that needs it; `undocumented_unsafe_blocks` asks for the reason each time.
 #![allow(unsafe_code)]
 
+pub mod catalog;
 pub mod clients;
 pub mod clock;
 pub mod collector;
@@ -14,17 +15,22 @@ pub mod dead_letters;
 pub mod errors;
 mod expression;
 pub mod holds;
+pub mod insertion;
+pub mod jsonb;
 pub mod launcher;
 mod list;
 pub mod outbox;
 pub mod owner;
 pub mod report;
 pub mod result;
+pub mod row_id;
+pub mod session;
 pub mod settings;
 pub mod shared;
 pub mod snapshot;
 pub mod statement;
 pub mod status;
+pub mod subtransaction;
 pub mod summons;
 pub mod trigger;
 pub mod update;
@@ -32,6 +38,7 @@ pub mod utility;
 pub mod value;
 pub mod wake;
 pub mod watch;
+pub mod wiring;
 pub mod worker;
 
 use pgrx::pg_sys;

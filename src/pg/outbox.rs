@@ -1,14 +1,17 @@
 //! Writing entries: the INSERTs of every way into the outbox, for one entry and for many.
 
 use std::cell::Cell;
+use std::rc::Rc;
 
 use pgrx::prelude::*;
 use target_profile_core::attrs::FlatAttrs;
-use target_profile_core::id::ProfileKey;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
 use super::errors::{Fault, warn};
+use super::insertion::{self, Row};
 use super::launcher;
-use super::owner::{self, as_owner};
+use super::owner::{Outbox, as_owner};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
@@ -16,16 +19,9 @@ use super::wake;
 
 thread_local! {
     static ENQUEUE: Statement = const {
-        use pg_sys::BuiltinOid::{INT2OID, TEXTOID};
-        Statement::new(
-            include_str!("../../sql/queries/enqueue.sql"),
-            &[TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT2OID, TEXTOID],
-        )
-    };
-    static ENQUEUE_MANY: Statement = const {
         use pg_sys::BuiltinOid::{INT2ARRAYOID, INT8ARRAYOID, TEXTARRAYOID};
         Statement::new(
-            include_str!("../../sql/queries/enqueue_many.sql"),
+            include_str!("../../sql/queries/enqueue.sql"),
             &[INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID],
         )
     };
@@ -49,35 +45,62 @@ unsafe extern "C-unwind" {
 /// # Errors
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
-    must_be_writable()?;
-    tell_once_that_nothing_drains();
-    let attrs = attrs.to_json_text();
-    let id = as_owner(|| {
-        Spi::connect_mut(|client| {
-            // Before the id is drawn, which the worker counts on (target_profile_core::horizon).
-            // SAFETY: inside a transaction that may write.
-            unsafe { pg_sys::GetCurrentTransactionId() };
-            ENQUEUE.with(|statement| {
-                let id = statement
-                    .update(
-                        client,
-                        &[
-                            key.client.as_str().into(),
-                            key.kind.as_str().into(),
-                            key.id.as_str().into(),
-                            attrs.into(),
-                            priority.into(),
-                            source.into(),
-                        ],
-                    )?
-                    .first()
-                    .get_one::<i64>()?;
-                id.ok_or(Fault::Internal("outbox.id"))
-            })
-        })
-    })?;
+    let id = draw_id()?;
+    let row = Row {
+        id,
+        client_code: key.client.as_str(),
+        id_kind: key.kind.as_str(),
+        profile_id: key.id.as_str(),
+        attrs,
+        priority,
+        source,
+    };
+    as_owner(|| insert(&[row]))?;
     wake::at_commit();
     Ok(id)
+}
+
+fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
+    if insertion::insert(rows)? {
+        return Ok(());
+    }
+    Spi::connect_mut(|client| {
+        ENQUEUE.with(|statement| {
+            statement.update(
+                client,
+                &[
+                    rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
+                    texts(rows, |row| row.client_code).into(),
+                    texts(rows, |row| row.id_kind).into(),
+                    texts(rows, |row| row.profile_id).into(),
+                    rows.iter()
+                        .map(|row| row.attrs.to_json_text())
+                        .collect::<Vec<_>>()
+                        .into(),
+                    rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
+                    texts(rows, |row| row.source).into(),
+                ],
+            )?;
+            Ok(())
+        })
+    })
+}
+
+fn texts<'r>(rows: &'r [Row<'r>], text: impl Fn(&'r Row<'r>) -> &'r str) -> Vec<&'r str> {
+    rows.iter().map(text).collect()
+}
+
+/// Where entries come from: what those of one trigger have in common.
+#[derive(Debug)]
+pub struct Origin {
+    /// Whose updates they are.
+    pub client: ClientCode,
+    /// Of what kind their ids are.
+    pub kind: IdKind,
+    /// As in the outbox.
+    pub priority: i16,
+    /// As in the outbox.
+    pub source: String,
 }
 
 /// An entry that has its id and is not yet written.
@@ -85,42 +108,35 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
 pub struct Entry {
     /// From [`draw_id`].
     pub id: i64,
+    /// Where it comes from.
+    pub origin: Rc<Origin>,
     /// Whose update it is.
-    pub key: ProfileKey,
-    /// The attributes as JSON.
-    pub attrs: String,
-    /// As in the outbox.
-    pub priority: i16,
-    /// As in the outbox.
-    pub source: String,
+    pub profile_id: ProfileId,
+    /// What it sets.
+    pub attrs: FlatAttrs,
 }
 
 impl Entry {
     /// How much memory it takes, near enough.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.key.client.as_str().len()
-            + self.key.id.as_str().len()
-            + self.attrs.len()
-            + self.source.len()
+        size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.bytes()
     }
 }
 
-/// An id for an entry that this transaction is going to write with [`enqueue_many`].
+/// An id for an entry that this transaction is going to write.
 ///
 /// # Errors
 /// The transaction may not write, or there is no outbox.
 pub fn draw_id() -> Result<i64, Fault> {
     must_be_writable()?;
     tell_once_that_nothing_drains();
-    let sequence =
-        owner::relation(c"outbox_id_seq").ok_or(Fault::Internal("target_profile.outbox_id_seq does not exist"))?;
+    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
     // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
     // (target_profile_core::horizon); an error of Postgres is turned into a panic at the boundary, as for the functions that pgrx
     // binds.
     Ok(unsafe {
         pg_sys::GetTopTransactionId();
-        pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(sequence, false))
+        pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(outbox.sequence, false))
     })
 }
 
@@ -131,32 +147,23 @@ pub fn draw_id() -> Result<i64, Fault> {
 /// Whatever fails is raised by Postgres.
 pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
     // Dropped meanwhile by this very transaction: the entries would have gone with it.
-    if owner::relation(c"outbox").is_none() {
+    if Outbox::find().is_none() {
         return Ok(());
     }
-    let column = |text: fn(&Entry) -> &str| entries.iter().map(text).collect::<Vec<_>>();
-    let _writable = Writable::again();
-    with_transaction_snapshot(|| {
-        as_owner(|| {
-            Spi::connect_mut(|client| {
-                ENQUEUE_MANY.with(|statement| {
-                    statement.update(
-                        client,
-                        &[
-                            entries.iter().map(|entry| entry.id).collect::<Vec<_>>().into(),
-                            column(|entry| entry.key.client.as_str()).into(),
-                            column(|entry| entry.key.kind.as_str()).into(),
-                            column(|entry| entry.key.id.as_str()).into(),
-                            column(|entry| &entry.attrs).into(),
-                            entries.iter().map(|entry| entry.priority).collect::<Vec<_>>().into(),
-                            column(|entry| &entry.source).into(),
-                        ],
-                    )?;
-                    Ok(())
-                })
-            })
+    let rows: Vec<Row<'_>> = entries
+        .iter()
+        .map(|entry| Row {
+            id: entry.id,
+            client_code: entry.origin.client.as_str(),
+            id_kind: entry.origin.kind.as_str(),
+            profile_id: entry.profile_id.as_str(),
+            attrs: &entry.attrs,
+            priority: entry.origin.priority,
+            source: &entry.origin.source,
         })
-    })?;
+        .collect();
+    let _writable = Writable::again();
+    with_transaction_snapshot(|| as_owner(|| insert(&rows)))?;
     wake::at_commit();
     Ok(())
 }

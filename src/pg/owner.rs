@@ -7,6 +7,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::catalog::Known;
 use super::errors::Fault;
 
 /// Runs `work` as the owner of the outbox, and goes back to the caller's identity however it ends.
@@ -14,13 +15,43 @@ use super::errors::Fault;
 /// # Errors
 /// There is no outbox: the extension is being dropped.
 pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    let owner = owner().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
-    let _back = Identity::assume(owner);
+    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    let _back = Identity::assume(outbox.owner);
     work()
 }
 
-/// A relation of the schema `target_profile`; `None`: it does not exist.
-pub fn relation(name: &CStr) -> Option<pg_sys::Oid> {
+/// The tables that entries are written to.
+#[derive(Clone, Copy)]
+pub struct Outbox {
+    /// The table.
+    pub table: pg_sys::Oid,
+    /// What its ids are drawn from.
+    pub sequence: pg_sys::Oid,
+    /// Who owns it.
+    pub owner: pg_sys::Oid,
+}
+
+impl Outbox {
+    /// `None`: it does not exist (any more).
+    pub fn find() -> Option<Self> {
+        thread_local! {
+            static OUTBOX: Known<Outbox> = const { Known::new() };
+        }
+        OUTBOX.with(|outbox| {
+            outbox.get(|| {
+                let table = relation(c"outbox")?;
+                Some(Self {
+                    table,
+                    sequence: relation(c"outbox_id_seq")?,
+                    owner: owner_of(table)?,
+                })
+            })
+        })
+    }
+}
+
+/// A relation of the schema `target_profile`.
+fn relation(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: look-ups in the system cache, inside a transaction.
     let oid = unsafe {
         let schema = pg_sys::get_namespace_oid(c"target_profile".as_ptr(), true);
@@ -29,11 +60,10 @@ pub fn relation(name: &CStr) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-fn owner() -> Option<pg_sys::Oid> {
-    let outbox = relation(c"outbox")?;
+fn owner_of(table: pg_sys::Oid) -> Option<pg_sys::Oid> {
     // SAFETY: a look-up in the system cache, inside a transaction; the tuple is released when its copy has been made.
     unsafe {
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, outbox.into());
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::RELOID as i32, table.into());
         if tuple.is_null() {
             return None;
         }

@@ -2,25 +2,25 @@
 //! the same, but collects the entries, and a statement trigger that writes them.
 //!
 //! The write comes first: a row that cannot be a valid update, or a trigger that was wired wrongly, costs a WARNING and a dead
-//! letter, never the write, unless `on_invalid` says so. Columns are looked up by name for each row, so the trigger follows
-//! ALTER TABLE.
+//! letter, never the write, unless `on_invalid` says so.
 
 use std::cell::RefCell;
 use std::collections::HashSet;
+use std::rc::Rc;
 
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
-use pgrx::{AllocatedByPostgres, PgTrigger, trigger_support};
+use pgrx::{AllocatedByPostgres, PgTrigger};
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;
-use target_profile_core::client_code::ClientCode;
 use target_profile_core::error::Error as CoreError;
-use target_profile_core::id::{IdKind, ProfileKey};
+use target_profile_core::id::ProfileKey;
 use target_profile_core::request;
-use target_profile_core::watch::{self, OnInvalid, Options, Send};
+use target_profile_core::watch::{OnInvalid, Selection};
 
 use super::errors::{Fault, TriggerFault, or_raise};
-use super::outbox::{self, Unsendable};
+use super::outbox::{self, Origin, Unsendable};
+use super::wiring::{self, Arguments, Column, Id, Mapped, Wiring};
 use super::{clients, collector, value};
 
 /// A dead letter keeps attributes up to this size, bytes of JSON.
@@ -71,21 +71,21 @@ pub mod target_profile {
 /// How an entry gets into the outbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
-    /// Each by itself, at once.
+    /// Each by itself, at once: a trigger that somebody has written.
     Insert,
-    /// Together with others.
+    /// Together with others: a trigger of `watch`, with its WHEN.
     Collect,
 }
 
 fn on_event<'a>(trigger: &'a PgTrigger<'a>, way: Way) {
     let event = trigger.event();
     if event.fired_by_insert() || event.fired_by_update() {
-        let change = Change::of(trigger, way);
-        if !event.fired_after() || !event.fired_for_row() {
-            or_raise(change.bury(Fault::Trigger(TriggerFault::NotAfterRow), Value::Null));
-        } else {
-            or_raise(change.enqueue());
-        }
+        let change = Change {
+            trigger,
+            data: trigger.trigger_data(),
+            way,
+        };
+        or_raise(change.enqueue());
     }
 }
 
@@ -101,183 +101,148 @@ fn unchanged<'a>(trigger: &'a PgTrigger<'a>) -> Option<PgHeapTuple<'a, Allocated
 
 /// One row of one table, before and after.
 struct Change<'a> {
+    trigger: &'a PgTrigger<'a>,
     data: &'a pg_sys::TriggerData,
-    trigger: &'a pg_sys::Trigger,
     way: Way,
-    /// Client code, id kind, id column, columns.
-    args: Vec<String>,
-    /// `None`: they cannot be read.
-    options: Option<Options>,
-    /// The table, as `source` shows it.
-    source: String,
 }
 
-/// A column with the attribute that it becomes.
-struct Mapped<'a> {
-    attribute: &'a str,
-    column: Column,
-}
+/// Attributes as they are in the row.
+type Values<'w> = Vec<(&'w str, Value)>;
 
-#[derive(Clone, Copy)]
-struct Column {
-    number: i32,
-    oid: pg_sys::Oid,
-    by_value: bool,
-    length: i32,
-}
-
-impl<'a> Change<'a> {
-    fn of(trigger: &'a PgTrigger<'a>, way: Way) -> Self {
-        let mut args = trigger.extra_args().unwrap_or_default();
-        let options = match way {
-            Way::Insert => Some(Options::DEFAULT),
-            Way::Collect if args.len() < 6 => None,
-            Way::Collect => match args.drain(3..6).as_slice() {
-                [send, on_invalid, priority] => Options::parse(send, on_invalid, priority),
-                _ => None,
-            },
-        };
-        let schema = trigger.table_schema().unwrap_or_default();
-        let table = trigger.table_name().unwrap_or_default();
-        Self {
-            data: trigger.trigger_data(),
-            trigger: trigger.trigger(),
-            way,
-            args,
-            options,
-            source: format!("{schema}.{table}"),
-        }
-    }
-
+impl Change<'_> {
     fn enqueue(&self) -> Result<(), Fault> {
-        let Some(options) = self.options else {
-            return self.bury(Fault::Trigger(TriggerFault::Options), Value::Null);
-        };
-        let [_, _, id_column, columns @ ..] = self.args.as_slice() else {
-            return self.bury(Fault::Trigger(TriggerFault::Arguments), Value::Null);
-        };
-        if columns.is_empty() {
-            return self.bury(Fault::Trigger(TriggerFault::Arguments), Value::Null);
+        let event = self.trigger.event();
+        if !event.fired_after() || !event.fired_for_row() {
+            return self.bury(Fault::Trigger(TriggerFault::NotAfterRow), &[]);
         }
-        let (id_column, mut mapped) = match self.columns(id_column, columns) {
-            Ok(found) => found,
-            Err(fault) => return self.bury(fault, Value::Null),
+        let wiring = match Wiring::of(self.trigger, self.way == Way::Collect) {
+            Ok(wiring) => wiring,
+            Err(fault) => return self.bury(fault, &[]),
         };
-        // Another id is another profile, which gets them all.
-        if self.is_update() && !self.changed(id_column) {
-            match options.send {
-                Send::All if mapped.iter().any(|mapped| self.changed(mapped.column)) => {}
-                Send::All => return Ok(()),
-                Send::Changed => mapped.retain(|mapped| self.changed(mapped.column)),
-            }
-            if mapped.is_empty() {
-                return Ok(());
-            }
-        }
-        let row = self.row_after();
-        let mut values = Vec::with_capacity(mapped.len());
-        for mapped in &mapped {
-            let json = self.get(row, mapped.column).map_or(Ok(Value::Null), |datum| {
-                // SAFETY: a value of the row, of the column's type.
-                unsafe { value::to_json(datum, mapped.column.oid) }
-            });
-            match json {
-                Ok(json) => values.push((mapped.attribute.to_owned(), json)),
-                Err(fault) => return self.bury(fault, Value::Null),
-            }
-        }
-        match self.update(&values) {
-            Ok(Some((key, attrs))) => match self.way {
-                Way::Insert => outbox::enqueue(&key, &attrs, options.priority, &self.source).map(|_| ()),
-                Way::Collect => collector::collect(key, &attrs, options.priority, &self.source),
+        let selection = if self.is_update() {
+            wiring.options.send.select(
+                // With a WHEN, as `watch` writes it.
+                self.way == Way::Collect && !self.trigger.trigger().tgqual.is_null(),
+                || self.id_changed(&wiring.id),
+                || wiring.mapped.iter().any(|mapped| self.changed(mapped.column)),
+            )
+        } else {
+            Selection::All
+        };
+        let values = match self.values(&wiring, selection) {
+            Ok(values) if values.is_empty() => return Ok(()),
+            Ok(values) => values,
+            Err(fault) => return self.bury(fault, &[]),
+        };
+        match self.update(&wiring, &values) {
+            Ok(Some((origin, key, attrs))) => match self.way {
+                Way::Insert => outbox::enqueue(&key, &attrs, origin.priority, &origin.source).map(|_| ()),
+                Way::Collect => collector::collect(origin, key.id, attrs),
             },
             Ok(None) => Ok(()),
-            Err(fault) => self.bury(fault, Value::Object(values.into_iter().collect())),
+            Err(fault) => self.bury(fault, &values),
         }
     }
 
-    /// The id of the row as it is now, `None` if it is NULL, cannot be read or has no column.
-    fn id(&self) -> Option<String> {
-        let column = self.args.get(2).and_then(|name| self.column(name).ok())?;
-        let datum = self.get(self.row_after(), column)?;
-        // SAFETY: a value of the row, of the column's type.
-        unsafe { value::to_text(datum, column.oid) }.ok()
+    fn values<'w>(&self, wiring: &'w Wiring, selection: Selection) -> Result<Values<'w>, Fault> {
+        let row = self.row_after();
+        let mut values = Vec::with_capacity(wiring.mapped.len());
+        for Mapped { name, column } in &wiring.mapped {
+            let is_sent = match selection {
+                Selection::All => true,
+                Selection::Changed => self.changed(*column),
+                Selection::Nothing => false,
+            };
+            if is_sent {
+                let json = self.get(row, *column).map_or(Ok(Value::Null), |datum| {
+                    // SAFETY: a value of the row, of the column's type.
+                    unsafe { value::to_json(datum, column.oid) }
+                })?;
+                values.push((name.as_str(), json));
+            }
+        }
+        Ok(values)
+    }
+
+    /// The id of a row; `None`: it is NULL.
+    fn id(&self, id: &Id, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
+        match id {
+            Id::Column(_, column) => self
+                .get(row, *column)
+                // SAFETY: a value of the row, of the column's type.
+                .map(|datum| unsafe { value::to_text(datum, column.oid) })
+                .transpose(),
+            // SAFETY: a row of the relation, which is open while its trigger runs.
+            Id::Expression(expression) => unsafe { expression.of_row(self.data.tg_relation, row) },
+        }
+    }
+
+    /// An id that cannot be computed is taken for another one: what is wrong with it is found when it is needed.
+    fn id_changed(&self, id: &Id) -> bool {
+        match id {
+            Id::Column(_, column) => self.changed(*column),
+            Id::Expression(_) => match (self.id(id, self.row_before()), self.id(id, self.row_after())) {
+                (Ok(before), Ok(after)) => before != after,
+                _ => true,
+            },
+        }
     }
 
     /// The update that the row makes; `None`: there is nothing to send, all mapped columns are NULL.
-    fn update(&self, values: &[(String, Value)]) -> Result<Option<(ProfileKey, FlatAttrs)>, Fault> {
-        let [client_code, id_kind, id_column, ..] = self.args.as_slice() else {
-            return Err(Fault::Trigger(TriggerFault::Arguments));
-        };
-        let code = ClientCode::parse(client_code)?;
-        let kind = IdKind::parse(id_kind)?;
-        let id = self
-            .id()
-            .ok_or_else(|| Fault::Trigger(TriggerFault::NullId(id_column.clone())))?;
-        let key = ProfileKey::new(code, kind, &id)?;
+    fn update<'w>(
+        &self,
+        wiring: &'w Wiring,
+        values: &[(&str, Value)],
+    ) -> Result<Option<(&'w Rc<Origin>, ProfileKey, FlatAttrs)>, Fault> {
+        let origin = wiring.origin.as_ref().map_err(CoreError::clone)?;
+        let id = self.id(&wiring.id, self.row_after())?.ok_or_else(|| {
+            Fault::Trigger(match &wiring.id {
+                Id::Column(name, _) => TriggerFault::NullId(name.clone()),
+                Id::Expression(expression) => TriggerFault::NullIdExpression(expression.as_str().to_owned()),
+            })
+        })?;
+        let key = ProfileKey::new(origin.client.clone(), origin.kind, &id)?;
         let settings = clients::registered(key.client.as_str())?;
-        let attrs = match FlatAttrs::from_pairs(values.iter().cloned(), &settings.flatten) {
+        let attrs = match FlatAttrs::from_columns(values, &settings.flatten) {
             Ok(attrs) => attrs,
             Err(CoreError::NothingToSend) => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
-        Ok(Some((key, attrs)))
+        Ok(Some((origin, key, attrs)))
     }
 
     /// The row goes to the dead letters, and whoever wrote it is told: once a statement for each trigger and kind of fault. Or
     /// the write fails, if that is what the trigger was created for.
-    fn bury(&self, fault: Fault, attrs: Value) -> Result<(), Fault> {
-        if self
-            .options
+    fn bury(&self, fault: Fault, values: &[(&str, Value)]) -> Result<(), Fault> {
+        let arguments = Arguments::of(self.trigger, self.way == Way::Collect);
+        if arguments
+            .options()
             .is_some_and(|options| options.on_invalid == OnInvalid::Error)
         {
             return Err(fault);
         }
         // What is far too large to be sent is not worth keeping twice, and jsonb would refuse its largest strings.
-        let attrs = Some(attrs.to_string()).filter(|text| !attrs.is_null() && text.len() <= BURIED_ATTRS_BYTES);
-        let for_row = trigger_support::trigger_fired_for_row(self.data.tg_event);
+        let attrs = (!values.is_empty())
+            .then(|| {
+                let object = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+                Value::Object(object.collect()).to_string()
+            })
+            .filter(|text| text.len() <= BURIED_ATTRS_BYTES);
+        let id_column = arguments.id_column().filter(|_| self.trigger.event().fired_for_row());
         let update = Unsendable {
-            client_code: self.args.first().cloned(),
-            id_kind: self.args.get(1).cloned(),
-            profile_id: if for_row { self.id() } else { None },
+            client_code: arguments.client_code().map(str::to_owned),
+            id_kind: arguments.id_kind().map(str::to_owned),
+            profile_id: id_column
+                .and_then(|name| wiring::id(self.trigger, name).ok())
+                .and_then(|id| self.id(&id, self.row_after()).ok().flatten()),
             attrs,
         };
-        outbox::bury(update, &self.source, &fault.reason())?;
-        if first_in_statement(self.trigger.tgoid, &fault.to_string()) {
+        outbox::bury(update, &wiring::source(self.trigger), &fault.reason())?;
+        if first_in_statement(self.trigger.trigger().tgoid, &fault.to_string()) {
             fault.warn("The row was written; its update went to target_profile.dead_letter.");
         }
         Ok(())
-    }
-
-    fn columns<'c>(&self, id: &str, columns: &'c [String]) -> Result<(Column, Vec<Mapped<'c>>), Fault> {
-        let id = self.column(id)?;
-        let mapped = columns
-            .iter()
-            .map(|argument| {
-                let (attribute, name) = watch::mapping(argument, |name| self.column(name).is_ok());
-                Ok(Mapped {
-                    attribute,
-                    column: self.column(name)?,
-                })
-            })
-            .collect::<Result<_, Fault>>()?;
-        Ok((id, mapped))
-    }
-
-    fn column(&self, name: &str) -> Result<Column, Fault> {
-        // SAFETY: the relation is open while its trigger runs.
-        let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked((*self.data.tg_relation).rd_att) };
-        descriptor
-            .iter()
-            .find(|attribute| !attribute.attisdropped && attribute.name() == name)
-            .map(|attribute| Column {
-                number: i32::from(attribute.attnum),
-                oid: attribute.atttypid,
-                by_value: attribute.attbyval,
-                length: i32::from(attribute.attlen),
-            })
-            .ok_or_else(|| Fault::Trigger(TriggerFault::NoColumn(name.to_owned())))
     }
 
     fn is_update(&self) -> bool {

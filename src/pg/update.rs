@@ -10,33 +10,43 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 use pgrx::prelude::*;
-use target_profile_core::attrs::FlatAttrs;
+use target_profile_core::attrs::{FlatAttrs, FlattenOptions};
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileKey};
 use target_profile_core::request;
 use target_profile_core::settings::ClientSettings;
 
 use super::errors::{Fault, or_raise};
-use super::{clients, outbox};
+use super::{clients, jsonb, outbox};
 
-/// A `jsonb` argument as its text: pgrx's own type would panic on deep nesting before anybody could say what is wrong.
-pub struct JsonText(String);
+/// A `jsonb` argument: pgrx's own type would panic on deep nesting before anybody could say what is wrong.
+pub struct Attrs(pg_sys::Datum);
 
-impl JsonText {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
+impl Attrs {
+    /// As attributes of an update.
+    ///
+    /// # Errors
+    /// As [`FlatAttrs::from_json`].
+    pub fn flatten(&self, options: &FlattenOptions) -> Result<FlatAttrs, Fault> {
+        // SAFETY: a jsonb, which lives as long as the call of the function that it is an argument of.
+        let flat = match unsafe { jsonb::members(self.0) } {
+            Some(members) => FlatAttrs::from_pairs(members, options)?,
+            None => FlatAttrs::from_json(&self.text(), options)?,
+        };
+        Ok(flat)
+    }
+
+    /// Its text.
+    pub fn text(&self) -> String {
+        // SAFETY: as above; the output function gives a palloc'd string.
+        let text = unsafe { std::ffi::CStr::from_ptr(pg_sys::OidOutputFunctionCall(jsonb_out(), self.0)) };
+        text.to_string_lossy().into_owned()
     }
 }
 
-impl FromDatum for JsonText {
+impl FromDatum for Attrs {
     unsafe fn from_polymorphic_datum(datum: pg_sys::Datum, is_null: bool, _type: pg_sys::Oid) -> Option<Self> {
-        if is_null {
-            return None;
-        }
-        // SAFETY: the caller says that it is a jsonb; the output function gives a palloc'd string.
-        let text = unsafe { std::ffi::CStr::from_ptr(pg_sys::OidOutputFunctionCall(jsonb_out(), datum)) };
-        Some(Self(text.to_string_lossy().into_owned()))
+        (!is_null).then_some(Self(datum))
     }
 }
 
@@ -45,20 +55,20 @@ fn jsonb_out() -> pg_sys::Oid {
 }
 
 // SAFETY: declared as jsonb in SQL, read as jsonb above.
-unsafe impl SqlTranslatable for JsonText {
-    const TYPE_IDENT: &'static str = "target_profile::JsonText";
+unsafe impl SqlTranslatable for Attrs {
+    const TYPE_IDENT: &'static str = "target_profile::Attrs";
     const TYPE_ORIGIN: TypeOrigin = TypeOrigin::External;
     const ARGUMENT_SQL: Result<SqlMappingRef, ArgumentError> = Ok(SqlMappingRef::literal("jsonb"));
     const RETURN_SQL: Result<ReturnsRef, ReturnsError> = Ok(ReturnsRef::One(SqlMappingRef::literal("jsonb")));
 }
 
 // SAFETY: goes through FromDatum, as pgrx's own types do.
-unsafe impl<'fcx> ArgAbi<'fcx> for JsonText {
+unsafe impl<'fcx> ArgAbi<'fcx> for Attrs {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: the caller's promise; used for arguments that may not be null, of which there are none.
         unsafe {
             arg.unbox_arg_using_from_datum()
-                .unwrap_or_else(|| Self("null".to_owned()))
+                .unwrap_or_else(|| Fault::NullArgument("attrs").raise())
         }
     }
 
@@ -80,14 +90,14 @@ impl Update {
         client_code: Option<&str>,
         id_kind: Option<&str>,
         id: Option<&str>,
-        attrs: Option<JsonText>,
+        attrs: Option<Attrs>,
     ) -> Result<Self, Fault> {
         let code = ClientCode::parse(client_code.ok_or(Fault::NullArgument("client_code"))?)?;
         let kind = IdKind::parse(id_kind.ok_or(Fault::NullArgument("id_kind"))?)?;
         let key = ProfileKey::new(code, kind, id.ok_or(Fault::NullArgument("id"))?)?;
         let settings = clients::registered(key.client.as_str())?;
         let attrs = attrs.ok_or(Fault::NullArgument("attrs"))?;
-        let attrs = FlatAttrs::from_json(&attrs.0, &settings.flatten)?;
+        let attrs = attrs.flatten(&settings.flatten)?;
         Ok(Self { key, attrs, settings })
     }
 }
@@ -98,7 +108,7 @@ pub fn target_profile_update(
     client_code: Option<&str>,
     id_kind: Option<&str>,
     id: Option<&str>,
-    attrs: Option<JsonText>,
+    attrs: Option<Attrs>,
     priority: default!(Option<i16>, 0),
 ) -> i64 {
     or_raise(Update::of(client_code, id_kind, id, attrs).and_then(|update| {
@@ -115,7 +125,7 @@ pub fn target_profile_preview(
     client_code: Option<&str>,
     id_kind: Option<&str>,
     id: Option<&str>,
-    attrs: Option<JsonText>,
+    attrs: Option<Attrs>,
 ) -> TableIterator<
     'static,
     (

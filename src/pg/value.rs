@@ -10,6 +10,10 @@ use serde_json::Value;
 use target_profile_core::error::Error as CoreError;
 
 use super::errors::Fault;
+use super::session::{TEXT, with_settings};
+
+/// The output function of numeric.
+pub const NUMERIC_OUT: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT);
 
 /// `datum`, which is of the type `oid` and not NULL, as JSON: scalars as strings, arrays, composites and json as
 /// they are.
@@ -31,22 +35,22 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
                 Ok(Value::String(date_time(datum, oid)))
             }
             pg_sys::BYTEAOID => Ok(Value::String(hex(datum))),
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => {
+                Ok(Value::String(String::from_datum(datum, false).unwrap_or_default()))
+            }
             // Their text depends on nothing but the value.
-            pg_sys::INT2OID
-            | pg_sys::INT4OID
-            | pg_sys::INT8OID
-            | pg_sys::NUMERICOID
-            | pg_sys::TEXTOID
-            | pg_sys::VARCHAROID
-            | pg_sys::BPCHAROID
-            | pg_sys::UUIDOID => Ok(Value::String(output(datum, oid))),
-            _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_fixed_settings(|| {
+            pg_sys::INT2OID => Ok(Value::String((datum.value() as i16).to_string())),
+            pg_sys::INT4OID => Ok(Value::String((datum.value() as i32).to_string())),
+            pg_sys::INT8OID => Ok(Value::String((datum.value() as i64).to_string())),
+            pg_sys::NUMERICOID => Ok(Value::String(call_output(NUMERIC_OUT, datum))),
+            pg_sys::UUIDOID => Ok(Value::String(output(datum, oid))),
+            _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_settings(&TEXT, || {
                 json_text(call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, datum))
             })),
-            _ if pg_sys::type_is_rowtype(oid) => parse(&with_fixed_settings(|| {
+            _ if pg_sys::type_is_rowtype(oid) => parse(&with_settings(&TEXT, || {
                 json_text(call(pg_sys::F_ROW_TO_JSON_RECORD, datum))
             })),
-            _ => Ok(Value::String(with_fixed_settings(|| output(datum, oid)))),
+            _ => Ok(Value::String(with_settings(&TEXT, || output(datum, oid)))),
         }
     }
 }
@@ -76,6 +80,15 @@ unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
     // SAFETY: a look-up, then a call of the type's own function on a value of the type.
     unsafe {
         pg_sys::getTypeOutputInfo(oid, &mut function, &mut is_varlena);
+        call_output(function, datum)
+    }
+}
+
+/// # Safety
+/// The output function of the datum's type.
+pub unsafe fn call_output(function: pg_sys::Oid, datum: pg_sys::Datum) -> String {
+    // SAFETY: the caller's promise; the answer is a palloc'd string.
+    unsafe {
         let text = pg_sys::OidOutputFunctionCall(function, datum);
         let owned = CStr::from_ptr(text).to_string_lossy().into_owned();
         pg_sys::pfree(text.cast());
@@ -107,37 +120,6 @@ unsafe fn date_time(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
     unsafe {
         let text = pg_sys::JsonEncodeDateTime(std::ptr::null_mut(), datum, oid, zone);
         CStr::from_ptr(text).to_string_lossy().into_owned()
-    }
-}
-
-/// Runs `work` with the settings that the text of floats, intervals, ranges, money and whatever contains them depends on fixed,
-/// so that every session sends the same text for the same value.
-fn with_fixed_settings<T>(work: impl FnOnce() -> T) -> T {
-    // SAFETY: a nesting level for settings, as functions with SET clauses have one. An error in `work` ends it with the (sub)transaction.
-    unsafe {
-        let level = pg_sys::NewGUCNestLevel();
-        for (name, value) in [
-            (c"datestyle", c"ISO, YMD"),
-            (c"intervalstyle", c"iso_8601"),
-            (c"timezone", c"UTC"),
-            (c"bytea_output", c"hex"),
-            (c"extra_float_digits", c"1"),
-            (c"lc_monetary", c"C"),
-        ] {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
-        }
-        let done = work();
-        pg_sys::AtEOXact_GUC(true, level);
-        done
     }
 }
 

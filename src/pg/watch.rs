@@ -9,13 +9,15 @@ use pgrx::spi::{SpiClient, quote_identifier, quote_literal, quote_qualified_iden
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
+use target_profile_core::condition::{Condition, Row};
 use target_profile_core::id::IdKind;
 use target_profile_core::watch::{OnInvalid, Options, Send, TriggerNames, mapping};
 
 use super::clients;
 use super::errors::{Fault, WatchFault, or_raise};
-use super::expression::must_be_one_expression;
+use super::expression;
 use super::owner::as_owner;
+use super::row_id;
 use super::statement::Statement;
 
 macro_rules! statement {
@@ -34,7 +36,8 @@ thread_local! {
     static RECORD: Statement = const {
         statement!(
             "watch_record.sql",
-            OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, TEXTARRAYOID
+            OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, TEXTARRAYOID,
+            TEXTOID, TEXTARRAYOID
         )
     };
     static FORGET: Statement = const { statement!("watch_forget.sql", OIDOID, TEXTOID, TEXTOID) };
@@ -82,13 +85,10 @@ fn watch(
                     .ok_or_else(|| Fault::Watch(WatchFault::OnInvalid(on_invalid.to_owned())))?,
                 priority: priority.ok_or(Fault::NullArgument("priority"))?,
             },
-            when: when.map(str::to_owned),
+            when: when.map(expression::condition).transpose()?,
             always: always.ok_or(Fault::NullArgument("always"))?,
         };
         clients::registered(watch.client.as_str())?;
-        if let Some(condition) = &watch.when {
-            must_be_one_expression(condition)?;
-        }
         let table = Table::of(table.ok_or(Fault::NullArgument("table"))?)?;
         watch.wire(&table)
     };
@@ -191,6 +191,7 @@ impl Table {
                 let kind: String = row.get(3)?.ok_or_else(missing)?;
                 let owned: bool = row.get(4)?.ok_or_else(missing)?;
                 let quoted = quote_qualified_identifier(&schema, &name);
+                let persistence: String = row.get(5)?.ok_or_else(missing)?;
                 let what = match kind.as_str() {
                     "r" | "p" => None,
                     "v" => Some("a view"),
@@ -206,6 +207,9 @@ impl Table {
                 }
                 if !owned {
                     return Err(Fault::Watch(WatchFault::NotOwner(quoted)));
+                }
+                if persistence == "t" {
+                    return Err(Fault::Watch(WatchFault::Temporary(quoted)));
                 }
                 Ok(Self {
                     oid,
@@ -228,6 +232,7 @@ impl Table {
                         type_oid: row.get(2)?.ok_or_else(missing)?,
                         is_enum: row.get::<String>(3)?.ok_or_else(missing)? == "e",
                         is_deterministic: row.get(4)?.ok_or_else(missing)?,
+                        has_fixed_length: row.get(5)?.ok_or_else(missing)?,
                     });
                 }
                 Ok(columns)
@@ -268,6 +273,8 @@ struct Column {
     type_oid: pg_sys::Oid,
     is_enum: bool,
     is_deterministic: bool,
+    /// Of a numeric, that all values have the same number of decimals; of a char, that all are padded to the same length.
+    has_fixed_length: bool,
 }
 
 impl Column {
@@ -276,6 +283,13 @@ impl Column {
         let name = quote_identifier(&self.name);
         if self.equal_is_same() {
             format!("OLD.{name} IS DISTINCT FROM NEW.{name}")
+        } else if self.type_oid == pg_sys::NUMERICOID {
+            let scale = |row: &str| format!("pg_catalog.scale({row}.{name})");
+            format!(
+                "OLD.{name} IS DISTINCT FROM NEW.{name} OR {} IS DISTINCT FROM {}",
+                scale("OLD"),
+                scale("NEW")
+            )
         } else {
             let text = |row: &str| format!("({row}.{name})::pg_catalog.text COLLATE pg_catalog.\"C\"");
             format!("{} IS DISTINCT FROM {}", text("OLD"), text("NEW"))
@@ -286,6 +300,9 @@ impl Column {
     /// such values; json, xml and others cannot be compared at all.
     fn equal_is_same(&self) -> bool {
         self.is_enum
+            || (self.has_fixed_length
+                && self.is_deterministic
+                && matches!(self.type_oid, pg_sys::NUMERICOID | pg_sys::BPCHAROID))
             || (self.is_deterministic
                 && matches!(
                     self.type_oid,
@@ -305,7 +322,16 @@ impl Column {
                         | pg_sys::TIMEOID
                         | pg_sys::TIMESTAMPOID
                         | pg_sys::TIMESTAMPTZOID
+                        | pg_sys::TIMETZOID
                         | pg_sys::UUIDOID
+                        | pg_sys::INETOID
+                        | pg_sys::CIDROID
+                        | pg_sys::MACADDROID
+                        | pg_sys::MACADDR8OID
+                        | pg_sys::BITOID
+                        | pg_sys::VARBITOID
+                        | pg_sys::MONEYOID
+                        | pg_sys::PG_LSNOID
                 ))
     }
 }
@@ -317,20 +343,26 @@ struct Watch {
     id_column: String,
     attrs: Vec<String>,
     options: Options,
-    when: Option<String>,
+    when: Option<Condition>,
     always: bool,
 }
 
 impl Watch {
     fn wire(&self, table: &Table) -> Result<(), Fault> {
         let columns = table.columns()?;
-        let statements = self.statements(table, &columns)?;
+        let is_column = columns.iter().any(|column| column.name == self.id_column);
+        let id = if is_column {
+            None
+        } else {
+            Some(expression::id(table.oid, &self.id_column)?)
+        };
+        let statements = self.statements(table, &columns, id.as_ref())?;
         if self.is_wired(table)? {
             return Ok(());
         }
         table.drop_triggers(&TriggerNames::of(&self.client, self.kind))?;
         Spi::connect_mut(|spi| statements.iter().try_for_each(|statement| run(spi, statement)))?;
-        self.record(table, statements)
+        self.record(table, id.as_ref(), statements)
     }
 
     fn is_wired(&self, table: &Table) -> Result<bool, Fault> {
@@ -344,7 +376,7 @@ impl Watch {
                         self.id_column.as_str().into(),
                         self.attrs.clone().into(),
                         self.options.send.as_str().into(),
-                        self.when.as_deref().into(),
+                        self.when.as_ref().map(Condition::as_str).into(),
                         self.options.priority.into(),
                         self.options.on_invalid.as_str().into(),
                         self.always.into(),
@@ -355,7 +387,7 @@ impl Watch {
         })
     }
 
-    fn record(&self, table: &Table, statements: Vec<String>) -> Result<(), Fault> {
+    fn record(&self, table: &Table, id: Option<&expression::Id>, statements: Vec<String>) -> Result<(), Fault> {
         as_owner(|| {
             Spi::connect_mut(|spi| {
                 RECORD.with(|statement| {
@@ -366,13 +398,16 @@ impl Watch {
                         self.id_column.as_str().into(),
                         self.attrs.clone().into(),
                         self.options.send.as_str().into(),
-                        self.when.as_deref().into(),
+                        self.when.as_ref().map(Condition::as_str).into(),
                         self.options.priority.into(),
                         self.options.on_invalid.as_str().into(),
                         self.always.into(),
                         table.schema.as_str().into(),
                         table.name.as_str().into(),
                         statements.into(),
+                        id.map(|id| id.text.as_str()).into(),
+                        id.map_or_else(|| vec![self.id_column.clone()], |id| id.columns.clone())
+                            .into(),
                     ];
                     statement.update(spi, &args)?;
                     Ok(())
@@ -382,7 +417,7 @@ impl Watch {
     }
 
     /// What creates the triggers.
-    fn statements(&self, table: &Table, columns: &[Column]) -> Result<Vec<String>, Fault> {
+    fn statements(&self, table: &Table, columns: &[Column], id: Option<&expression::Id>) -> Result<Vec<String>, Fault> {
         let find = |name: &str| {
             columns.iter().find(|column| column.name == name).ok_or_else(|| {
                 Fault::Watch(WatchFault::NoColumn {
@@ -391,7 +426,10 @@ impl Watch {
                 })
             })
         };
-        let mut watched = vec![find(&self.id_column)?];
+        let mut watched = match id {
+            None => vec![find(&self.id_column)?],
+            Some(id) => id.columns.iter().map(|name| find(name)).collect::<Result<_, _>>()?,
+        };
         let mut attributes = Vec::new();
         for argument in &self.attrs {
             let (attribute, column) = mapping(argument, |name| find(name).is_ok());
@@ -409,20 +447,14 @@ impl Watch {
             .map(Column::changed)
             .collect::<Vec<_>>()
             .join(" OR ");
-        // The condition may end in a comment.
-        let (on_insert, on_update) = match &self.when {
-            None => (String::new(), format!(" WHEN ({changed})")),
-            Some(when) => (
-                format!(" WHEN ({when}\n)"),
-                format!(" WHEN (({changed}) AND ({when}\n))"),
-            ),
-        };
+        let (on_insert, on_update) = self.conditions(&changed, &table.quoted);
+        let id = id.map_or_else(|| self.id_column.clone(), |id| format!("{}{}", row_id::MARK, id.text));
         let options = self.options;
         let priority = options.priority.to_string();
         let args = [
             self.client.as_str(),
             self.kind.as_str(),
-            &self.id_column,
+            &id,
             options.send.as_str(),
             options.on_invalid.as_str(),
             &priority,
@@ -455,6 +487,27 @@ impl Watch {
             );
         }
         Ok(statements)
+    }
+}
+
+impl Watch {
+    /// The WHEN of the triggers for INSERT and for UPDATE, where `changed` says that a watched column has. A condition may end in a
+    /// comment.
+    fn conditions(&self, changed: &str, table: &str) -> (String, String) {
+        let Some(when) = &self.when else {
+            return (String::new(), format!(" WHEN ({changed})"));
+        };
+        // Of a new row there was nothing before.
+        let on_insert = when.with(Row::Old, &format!("(NULL::{table})"));
+        let now = when.as_str();
+        let on_update = if when.mentions_old() {
+            format!("({changed}) AND ({now}\n)")
+        } else {
+            // Also when the row has come to meet the condition.
+            let before = when.with(Row::New, "OLD");
+            format!("({now}\n) AND ({changed} OR ({before}\n) IS NOT TRUE)")
+        };
+        (format!(" WHEN ({on_insert}\n)"), format!(" WHEN ({on_update})"))
     }
 }
 

@@ -5,6 +5,7 @@ mod attrs;
 mod breaker;
 mod budget;
 mod collected;
+mod condition;
 mod delivery;
 mod drain;
 mod endpoint;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::IdKind;
-use target_profile_core::watch::{OnInvalid, Options, Send, TriggerNames, mapping};
+use target_profile_core::watch::{OnInvalid, Options, Selection, Send, TriggerNames, mapping};
 
 #[test]
 fn options_are_read_as_they_are_written() {
@@ -81,4 +81,37 @@ fn triggers_have_names_of_their_own() {
         long.flush,
         "target_profile_xxxxxxxxxxxxxxxxxxxxxxxxx_3511893f_mboxPC_flush"
     );
+}
+
+#[test]
+fn an_update_sends_what_has_changed_or_everything() {
+    use Selection::{All, Changed, Nothing};
+    for (send, chosen, id_changed, any_changed, expected) in [
+        (Send::All, false, false, false, Nothing),
+        (Send::All, false, false, true, All),
+        (Send::All, false, true, false, All),
+        (Send::All, false, true, true, All),
+        (Send::All, true, false, false, All),
+        (Send::All, true, true, true, All),
+        (Send::Changed, false, false, false, Nothing),
+        (Send::Changed, false, false, true, Changed),
+        (Send::Changed, false, true, false, All),
+        (Send::Changed, false, true, true, All),
+        // The row has come to meet the condition of the trigger.
+        (Send::Changed, true, false, false, All),
+        (Send::Changed, true, false, true, Changed),
+        (Send::Changed, true, true, true, All),
+    ] {
+        assert_eq!(
+            send.select(chosen, || id_changed, || any_changed),
+            expected,
+            "{send:?} chosen: {chosen} id: {id_changed} any: {any_changed}"
+        );
+    }
+}
+
+#[test]
+fn the_rows_of_a_bulk_statement_are_not_compared_again() {
+    let selection = Send::All.select(true, || panic!("compared"), || panic!("compared"));
+    assert_eq!(selection, Selection::All);
 }

@@ -1,0 +1,235 @@
+//! What it costs to write entries: by the function, and by triggers. The floor is what one would write by hand: plain INSERTs, and
+//! PL/pgSQL triggers, into a table with the same columns and indexes.
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use support::Db;
+
+use crate::Size;
+use crate::site::{ATTRS, Site};
+use crate::table::{Line, Required, Table, median, spread};
+
+/// Tables of customers that are alike, each wired in another way.
+const TABLES: [&str; 5] = ["bare", "watched", "by_statement", "by_hand", "by_row"];
+
+/// A site that sends nothing, with `plain`, a table like the outbox.
+fn site(name: &str) -> Site {
+    let site = Site::new(name, 256, 256);
+    site.hold();
+    site.db.batch(
+        "create table plain (like target_profile.outbox including all);
+         alter table plain set (fillfactor = 90, autovacuum_enabled = off);
+         alter table target_profile.outbox set (autovacuum_enabled = off)",
+    );
+    site
+}
+
+fn reset(site: &Site) {
+    site.db.batch("truncate target_profile.outbox, plain");
+}
+
+pub fn triggers(table: &mut Table, size: Size) {
+    let rows = 100_000;
+    let rounds = size.of(9, 3);
+    let site = site("triggers");
+    for name in TABLES {
+        site.db.batch(&format!(
+            "create table {name} (customer_id text primary key, tier text, note text, balance numeric(12, 2), updated_at timestamptz)
+                 with (autovacuum_enabled = off);
+             insert into {name} select 'customer-' || g, 'gold', 'n', g / 3.0, now() from generate_series(1, {rows}) g"
+        ));
+    }
+    site.db.batch(
+        "select target_profile.watch('watched', 'acme', 'mbox3rdPartyId', 'customer_id', '{tier,balance}');
+
+         -- Without looking at what was before: a join with the old rows would only make it dearer.
+         create function by_statement() returns trigger language plpgsql as $$
+         begin
+             insert into plain (client_code, id_kind, profile_id, attrs, source)
+             select 'acme', 'mbox3rdPartyId', customer_id, jsonb_build_object('tier', tier, 'balance', balance), 'by_statement' from changed;
+             return null;
+         end $$;
+         create trigger by_statement after update on by_statement referencing new table as changed
+             for each statement execute function by_statement();
+
+         create trigger by_hand after update on by_hand for each row
+             execute function target_profile_trigger('acme', 'mbox3rdPartyId', 'customer_id', 'tier', 'balance');
+
+         create function by_row() returns trigger language plpgsql as $$
+         begin
+             if new.tier is distinct from old.tier or new.balance is distinct from old.balance then
+                 insert into plain (client_code, id_kind, profile_id, attrs, source)
+                 values ('acme', 'mbox3rdPartyId', new.customer_id, jsonb_build_object('tier', new.tier, 'balance', new.balance), 'by_row');
+             end if;
+             return null;
+         end $$;
+         create trigger by_row after update on by_row for each row execute function by_row()",
+    );
+    let update = |name: &str, set: &str| {
+        reset(&site);
+        site.db.batch(&format!("vacuum {name}"));
+        site.db.batch("checkpoint");
+        let started = Instant::now();
+        site.db.batch(&format!("update {name} set {set}"));
+        started.elapsed().as_secs_f64()
+    };
+    let mut took: [Vec<f64>; 7] = Default::default();
+    // Each table once before it counts.
+    for round in 0..=rounds {
+        let tier = format!("tier = 'tier-{round}'");
+        let note = format!("note = 'note-{round}'");
+        let round_took = [
+            update("bare", &tier),
+            update("watched", &tier),
+            update("by_statement", &tier),
+            update("by_hand", &tier),
+            update("by_row", &tier),
+            update("watched", &note),
+            update("bare", &note),
+        ];
+        if round > 0 {
+            for (list, seconds) in took.iter_mut().zip(round_took) {
+                list.push(seconds);
+            }
+        }
+    }
+    let [bare, watched, by_statement, by_hand, by_row, unwatched, bare_note] = took;
+    compare(
+        table,
+        "UPDATE of 100,000 rows, watched",
+        &watched,
+        "statement trigger",
+        &by_statement,
+        1.0,
+    );
+    compare(
+        table,
+        "UPDATE of 100,000 rows, trigger by hand",
+        &by_hand,
+        "row trigger",
+        &by_row,
+        1.0,
+    );
+    compare(
+        table,
+        "UPDATE of no watched column",
+        &unwatched,
+        "bare UPDATE",
+        &bare_note,
+        1.15,
+    );
+    table.note(&format!(
+        "the bare UPDATE of the watched column: {:.0} ms",
+        1000.0 * median(bare)
+    ));
+}
+
+fn compare(table: &mut Table, what: &str, measured: &[f64], what_floor: &str, floor: &[f64], most: f64) {
+    let ratios: Vec<f64> = measured.iter().zip(floor).map(|(a, b)| a / b).collect();
+    let ms = |list: &[f64]| 1000.0 * median(list.to_vec());
+    table.line(Line {
+        what,
+        measured: format!("{:.0} ms", ms(measured)),
+        floor: format!("{what_floor} {:.0} ms", ms(floor)),
+        ratio: median(ratios),
+        required: Required::AtMost(most),
+    });
+}
+
+pub fn selected(table: &mut Table, size: Size) {
+    let rounds = size.of(9, 3);
+    let site = site("selected");
+    site.db.batch(
+        "create table customers as select 'customer-' || g as customer_id, 'gold' as tier, (g / 3.0)::numeric(12, 2) as balance
+             from generate_series(1, 100000) g",
+    );
+    site.db.batch("vacuum analyze customers");
+    let timed = |sql: &str| {
+        reset(&site);
+        site.db.batch("checkpoint");
+        let started = Instant::now();
+        site.db.batch(sql);
+        started.elapsed().as_secs_f64()
+    };
+    let (mut ours, mut floor) = (Vec::new(), Vec::new());
+    for round in 0..=rounds {
+        let measured = timed(
+            "select count(target_profile_update('acme', 'mbox3rdPartyId', customer_id, jsonb_build_object('tier', tier, 'balance', balance)))
+             from customers",
+        );
+        let plain = timed(
+            "insert into plain (client_code, id_kind, profile_id, attrs)
+             select 'acme', 'mbox3rdPartyId', customer_id, jsonb_build_object('tier', tier, 'balance', balance) from customers",
+        );
+        if round > 0 {
+            ours.push(measured);
+            floor.push(plain);
+        }
+    }
+    compare(
+        table,
+        "SELECT of the function over 100,000 rows",
+        &ours,
+        "INSERT … SELECT",
+        &floor,
+        1.5,
+    );
+}
+
+pub fn function(table: &mut Table, size: Size) {
+    let site = site("function");
+    let seconds = size.of(3.0, 1.0);
+    let rounds = size.of(5, 3);
+    let ours = "select target_profile_update('acme', 'mbox3rdPartyId', $1, $2::text::jsonb)";
+    let plain = "insert into plain (client_code, id_kind, profile_id, attrs) values ('acme', 'mbox3rdPartyId', $1, $2::text::jsonb) returning id";
+    for clients in [1, 8, 32] {
+        let mut ratios = Vec::new();
+        let (mut rates, mut floors) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            reset(&site);
+            site.db.batch("checkpoint");
+            let floor = rate(&site, plain, clients, seconds);
+            let measured = rate(&site, ours, clients, seconds);
+            ratios.push(measured / floor);
+            rates.push(measured);
+            floors.push(floor);
+        }
+        table.line(Line {
+            what: &format!("the function, a transaction each, {clients} clients"),
+            measured: format!("{:.0} /s", median(rates.clone())),
+            floor: format!("plain INSERT {:.0} /s", median(floors)),
+            ratio: median(ratios),
+            required: Required::AtLeast(0.9),
+        });
+        table.note(&format!("rounds: {} /s", spread(&rates)));
+    }
+}
+
+/// Commits a second of so many sessions that each repeat a prepared statement.
+fn rate(site: &Site, sql: &str, clients: usize, seconds: f64) -> f64 {
+    let start = Barrier::new(clients);
+    let done: f64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..clients)
+            .map(|client| {
+                let (db, start): (Db, &Barrier) = (site.cluster.db(), &start);
+                scope.spawn(move || {
+                    let statement = db.prepare(sql);
+                    start.wait();
+                    let end = Instant::now() + Duration::from_secs_f64(seconds);
+                    let mut done = 0;
+                    while Instant::now() < end {
+                        db.query_prepared(&statement, &[&format!("customer-{client}-{done}"), &ATTRS]);
+                        done += 1;
+                    }
+                    f64::from(done)
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(f64::NAN))
+            .sum()
+    });
+    done / seconds
+}

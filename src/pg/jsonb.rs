@@ -1,0 +1,85 @@
+//! Attributes as `jsonb`.
+
+use pgrx::pg_sys;
+use serde_json::Value;
+use target_profile_core::attrs::FlatAttrs;
+
+use super::value::{NUMERIC_OUT, call_output};
+
+/// An object of strings, made without its text: every entry needs one.
+///
+/// # Safety
+/// In a memory context that lives as long as the datum is needed. The server's encoding is UTF8.
+pub unsafe fn object(attrs: &FlatAttrs) -> pg_sys::Datum {
+    // SAFETY: as jsonb's own input function puts an object together. The strings are read, and copied before this returns.
+    unsafe {
+        let mut state: *mut pg_sys::JsonbParseState = std::ptr::null_mut();
+        let nothing = std::ptr::null_mut();
+        pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_BEGIN_OBJECT, nothing);
+        for (name, value) in attrs.iter() {
+            pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_KEY, &mut string(name));
+            pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_VALUE, &mut string(value));
+        }
+        let object = pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_END_OBJECT, nothing);
+        pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(object))
+    }
+}
+
+/// The members of a flat object, without its text, which takes three times as long. `None`: it is something else.
+///
+/// # Safety
+/// A `jsonb` datum. The server's encoding is UTF8.
+pub unsafe fn members(datum: pg_sys::Datum) -> Option<Vec<(String, Value)>> {
+    // SAFETY: as jsonb's own output function takes it apart.
+    unsafe {
+        let whole: *mut pg_sys::Jsonb = pg_sys::pg_detoast_datum(datum.cast_mut_ptr()).cast();
+        let header = (*whole).root.header;
+        if header & pg_sys::JB_FOBJECT == 0 {
+            return None;
+        }
+        let count = usize::try_from(header & pg_sys::JB_CMASK).unwrap_or(0);
+        let mut members = Vec::with_capacity(count);
+        let mut iterator = pg_sys::JsonbIteratorInit(&raw mut (*whole).root);
+        let mut value = pg_sys::JsonbValue::default();
+        pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false);
+        for _ in 0..count {
+            pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false);
+            let name = text(&value);
+            pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+            let value = match value.type_ {
+                pg_sys::jbvType::jbvNull => Value::Null,
+                pg_sys::jbvType::jbvBool => Value::Bool(value.val.boolean),
+                pg_sys::jbvType::jbvString => Value::String(text(&value)),
+                // Of a scalar the text is what is sent, and jsonb prints no exponent.
+                pg_sys::jbvType::jbvNumeric => Value::String(call_output(NUMERIC_OUT, value.val.numeric.into())),
+                _ => return None,
+            };
+            members.push((name, value));
+        }
+        Some(members)
+    }
+}
+
+/// # Safety
+/// A string.
+unsafe fn text(value: &pg_sys::JsonbValue) -> String {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let string = value.val.string;
+        let bytes = std::slice::from_raw_parts(string.val.cast::<u8>(), usize::try_from(string.len).unwrap_or(0));
+        String::from_utf8_lossy(bytes).into_owned()
+    }
+}
+
+/// The core's limits keep it far below what a `jsonb` string may have.
+fn string(text: &str) -> pg_sys::JsonbValue {
+    let mut value = pg_sys::JsonbValue {
+        type_: pg_sys::jbvType::jbvString,
+        ..Default::default()
+    };
+    value.val.string = pg_sys::JsonbValue__bindgen_ty_1__bindgen_ty_1 {
+        len: i32::try_from(text.len()).unwrap_or(0),
+        val: text.as_ptr().cast_mut().cast(),
+    };
+    value
+}

@@ -1,0 +1,56 @@
+//! Doing something that may fail without ending the statement.
+
+use pgrx::PgTryBuilder;
+use pgrx::pg_sys;
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::prelude::PgSqlErrorCode;
+
+/// Runs `work` in a subtransaction of its own; what it wrote goes with it when it fails. As long as it writes nothing, the subtransaction
+/// has no transaction id, so that there may be one for each row of a bulk statement.
+///
+/// # Errors
+/// The message of the error that Postgres raised. A cancelled statement, or a session that has to end, ends as ever.
+pub fn attempt<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, String> {
+    // SAFETY: as PL/pgSQL runs a block with an exception handler: what was current before is current afterwards, whichever way it ends.
+    unsafe {
+        let context = pg_sys::CurrentMemoryContext;
+        let owner = pg_sys::CurrentResourceOwner;
+        let go_back = move || {
+            pg_sys::CurrentMemoryContext = context;
+            pg_sys::CurrentResourceOwner = owner;
+        };
+        pg_sys::BeginInternalSubTransaction(std::ptr::null());
+        pg_sys::CurrentMemoryContext = context;
+        PgTryBuilder::new(move || {
+            let done = work();
+            pg_sys::ReleaseCurrentSubTransaction();
+            go_back();
+            Ok(done)
+        })
+        .catch_others(move |error| {
+            pg_sys::CurrentMemoryContext = context;
+            pg_sys::RollbackAndReleaseCurrentSubTransaction();
+            go_back();
+            match error {
+                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
+                    if !ends_more(report.sql_error_code()) =>
+                {
+                    Err(report.message().to_owned())
+                }
+                other => other.rethrow(),
+            }
+        })
+        .execute()
+    }
+}
+
+fn ends_more(code: PgSqlErrorCode) -> bool {
+    matches!(
+        code,
+        PgSqlErrorCode::ERRCODE_QUERY_CANCELED
+            | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
+            | PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN
+            | PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY
+            | PgSqlErrorCode::ERRCODE_DISK_FULL
+    )
+}

@@ -16,4 +16,8 @@ mod merging;
 mod never_in_the_way;
 mod quiet;
 mod quota;
+mod replication;
 mod site;
+mod watched;
+mod watched_never_in_the_way;
+mod ways_of_writing;

@@ -224,3 +224,45 @@ fn what_was_not_committed_when_the_server_stopped_was_not_enqueued_and_what_was_
     site.cluster.db().batch("commit prepared 'kept'");
     check_crashed(&mut site, &["w1", "w2", "h1", "h2", "w3"]);
 }
+
+#[test]
+fn a_dump_and_restore_keeps_the_watch_and_enqueues_nothing() {
+    let site = Site::with(
+        Cluster::builder("watchdump")
+            .fsync(false)
+            .conf("target_profile.enabled", "off"),
+    );
+    site.db.batch(
+        "create schema \"C r m\";
+         create table \"C r m\".\"Customer\" (\"Id\" text primary key, tier text, balance numeric, active boolean default true);
+         insert into \"C r m\".\"Customer\" values ('before', 'tin', 1);
+         select target_profile.watch('\"C r m\".\"Customer\"', 'acme', 'mbox3rdPartyId', 'Id', '{tier,balance}',
+             \"when\" => 'NEW.active', always => true);
+         select target_profile.watch('\"C r m\".\"Customer\"', 'acme', 'mboxPC', 'md5(\"Id\")', '{tier}', send => 'changed');
+         insert into \"C r m\".\"Customer\" values ('after', 'gold', 2)",
+    );
+    let dump = site.cluster.pg_dump(&["postgres"]);
+    site.db.batch("create database copy template template0");
+    site.cluster.restore("copy", &dump);
+    let copy = site.cluster.db_in("copy");
+    let outbox = "select string_agg(id || ' ' || profile_id, ', ' order by id) from target_profile.outbox";
+    assert_eq!(copy.text(outbox), site.db.text(outbox));
+    assert_eq!(copy.text(outbox).split(", ").count(), 2);
+    assert_eq!(
+        copy.text("select string_agg(state, ', ') from target_profile.watch_state"),
+        "ok, ok"
+    );
+    let triggers =
+        "select string_agg(pg_get_triggerdef(oid) || tgenabled::text, E'\\n' order by tgname) from pg_trigger
+                    where tgrelid = '\"C r m\".\"Customer\"'::regclass and not tgisinternal";
+    assert_eq!(copy.text(triggers), site.db.text(triggers));
+    // The same call finds nothing to do.
+    let oids = "select array_agg(oid order by oid)::text from pg_trigger where not tgisinternal";
+    let before = copy.text(oids);
+    copy.batch(
+        "select target_profile.watch('\"C r m\".\"Customer\"', 'acme', 'mboxPC', 'md5(\"Id\")', '{tier}', send => 'changed')",
+    );
+    assert_eq!(copy.text(oids), before);
+    copy.batch("update \"C r m\".\"Customer\" set tier = 'iron' where \"Id\" = 'before'");
+    assert_eq!(copy.text("select count(*) from target_profile.outbox"), "4");
+}

@@ -259,8 +259,8 @@ fn end(id: i32) -> Result<(), Fault> {
     let run = Run::of(id)?;
     let state = if run.is_finished { "has finished" } else { "was stopped" };
     notice!(
-        "backfill of {}: {} rows, {} entries, {} invalid",
-        state,
+        "backfill of table {} {state}: {} rows, {} entries, {} invalid",
+        Table::of(run.table)?.quoted(),
         run.rows,
         run.entries,
         run.invalid

@@ -1,6 +1,6 @@
 -- The last run of target_profile.backfill for each watch. It is written once a chunk, in the transaction of the chunk's entries, so
 -- whatever ends a run, it goes on where it stopped. Fillfactor: the versions stay on one page (HOT).
--- "where" is the condition as it was given, condition as Postgres writes it. last_id is the id, as text, up to which the rows are
+-- ordered_by is the id in whose order the rows are read, and its type. "where" is the condition as it was given, condition as Postgres writes it. last_id is the id, as text, up to which the rows are
 -- done; locked_ids are ids among them whose rows others had locked. sorts: no index gives the order of the ids.
 CREATE SEQUENCE target_profile.backfill_run_id_seq AS integer;
 CREATE TABLE target_profile.backfill_run (
@@ -10,7 +10,7 @@ CREATE TABLE target_profile.backfill_run (
     id integer NOT NULL UNIQUE DEFAULT pg_catalog.nextval('target_profile.backfill_run_id_seq'),
     schema_name text NOT NULL,
     table_name text NOT NULL,
-    id_column text NOT NULL,
+    ordered_by text NOT NULL,
     "where" text,
     condition text,
     sorts boolean NOT NULL DEFAULT false,

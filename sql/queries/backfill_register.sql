@@ -4,6 +4,6 @@ WITH gone AS (
     WHERE r.schema_name OPERATOR(pg_catalog.=) $4 AND r.table_name OPERATOR(pg_catalog.=) $5
       AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) r."table")
 )
-INSERT INTO target_profile.backfill_run ("table", client_code, id_kind, schema_name, table_name, id_column, finished_at)
+INSERT INTO target_profile.backfill_run ("table", client_code, id_kind, schema_name, table_name, ordered_by, finished_at)
 VALUES ($1, $2, $3, $4, $5, $6, pg_catalog.clock_timestamp())
 ON CONFLICT ("table", client_code, id_kind) DO NOTHING

@@ -18,8 +18,8 @@ pub fn priority(watch: i16) -> i16 {
 /// What a run sends: what must be the same for a later call to go on with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
-    /// The id of the watch, in whose order the rows are read.
-    pub id_column: String,
+    /// In which order the rows are read: that of the id, and of its type.
+    pub order: String,
     /// The condition, as it was given.
     pub condition: Option<String>,
 }
@@ -39,7 +39,7 @@ pub enum Refusal {
     /// That one sends other rows.
     OtherCondition,
     /// That one reads them in another order.
-    OtherId,
+    OtherOrder,
 }
 
 /// Where a call begins. `unfinished`: what the last run sends, if it has not finished.
@@ -51,8 +51,8 @@ pub fn begin(unfinished: Option<&Extent>, asked: &Extent, restart: bool) -> Resu
         Some(last) if !restart => {
             if last.condition != asked.condition {
                 Err(Refusal::OtherCondition)
-            } else if last.id_column != asked.id_column {
-                Err(Refusal::OtherId)
+            } else if last.order != asked.order {
+                Err(Refusal::OtherOrder)
             } else {
                 Ok(Begin::Resume)
             }

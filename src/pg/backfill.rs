@@ -143,19 +143,20 @@ fn begin(
     let watch = run::watch(&table, client.as_ref(), kind)?;
     clients::registered(watch.client.as_str())?;
     let written = condition.map(|text| condition::given(table.oid, text)).transpose()?;
-    let (sorts, total) = Spi::connect(|_| {
+    let (order, (sorts, total)) = Spi::connect(|_| {
         let reading = Reading::of(&table, &watch, written.as_deref())?;
         reading.check()?;
-        reading.plan()
+        let plan = reading.plan()?;
+        Ok::<_, Fault>((reading.order, plan))
     })?;
 
-    let mut run = Run::of(run::take(&table, &watch)?)?;
+    let mut run = Run::of(run::take(&table, &watch, &order)?)?;
     let asked = Extent {
-        id_column: watch.id_column,
+        order,
         condition: condition.map(str::to_owned),
     };
     let unfinished = (!run.is_finished).then(|| Extent {
-        id_column: run.id_column.clone(),
+        order: run.order.clone(),
         condition: run.given.clone(),
     });
     let begin = backfill::begin(unfinished.as_ref(), &asked, restart).map_err(|refusal| BackfillFault::Unfinished {
@@ -163,13 +164,13 @@ fn begin(
         refusal,
         last: match refusal {
             backfill::Refusal::OtherCondition => run.given.clone(),
-            backfill::Refusal::OtherId => Some(run.id_column.clone()),
+            backfill::Refusal::OtherOrder => Some(run.order.clone()),
         },
     })?;
     run.sorts = sorts;
     match begin {
         Begin::New => {
-            run.id_column = asked.id_column;
+            run.order = asked.order;
             run.given = asked.condition;
             run.condition = written;
             run.start(&table, total, &current_user())?;
@@ -201,19 +202,19 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
     }
     let table = Table::of(run.table)?;
     let watch = run::watch(&table, Some(&run.client), Some(run.kind))?;
-    if watch.id_column != run.id_column {
-        return Err(Fault::Backfill(BackfillFault::Unfinished {
-            table: table.quoted(),
-            refusal: backfill::Refusal::OtherId,
-            last: Some(run.id_column),
-        }));
-    }
     clients::registered(watch.client.as_str())?;
     let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
     // SAFETY: inside a transaction; as the entries will lock it, but before any row is locked.
     unsafe { pg_sys::LockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
     Spi::connect(|_| {
         let reading = Reading::again(&table, &watch, &run)?;
+        if reading.order != run.order {
+            return Err(Fault::Backfill(BackfillFault::Unfinished {
+                table: table.quoted(),
+                refusal: backfill::Refusal::OtherOrder,
+                last: Some(run.order),
+            }));
+        }
         let mut chunk = Chunk {
             table: &table,
             watch: &watch,

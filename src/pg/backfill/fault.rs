@@ -65,7 +65,7 @@ impl BackfillFault {
             Self::Unfinished { refusal, last, .. } => Some(match (refusal, last) {
                 (Refusal::OtherCondition, Some(last)) => format!("It sends the rows where {last}."),
                 (Refusal::OtherCondition, None) => "It sends all rows.".to_owned(),
-                (Refusal::OtherId, last) => format!(
+                (Refusal::OtherOrder, last) => format!(
                     "It began while the id of the watch was {}.",
                     last.as_deref().unwrap_or("another one")
                 ),

@@ -114,6 +114,8 @@ pub struct Reading {
     pub origin: Rc<Origin>,
     /// The attributes, in the order of the columns of a row.
     pub names: Vec<String>,
+    /// In which order the rows are read: that of what, and of which type.
+    pub order: String,
     from: String,
     key: String,
     key_type: pg_sys::Oid,
@@ -167,6 +169,7 @@ impl Reading {
                 source: format!("backfill {}.{}", table.schema, table.name),
             }),
             names,
+            order: String::new(),
             from: format!("FROM {only}{} AS new", table.quoted()),
             key,
             key_type: pg_sys::InvalidOid,
@@ -179,7 +182,9 @@ impl Reading {
         let types = reading.open(&format!("SELECT {} {} LIMIT 0", reading.key, reading.from), &[])?;
         reading.key_type = types.type_of_first();
         types.close();
-        (reading.below, reading.above) = operators(reading.key_type)?;
+        let type_name = type_name(reading.key_type);
+        reading.order = format!("{} ({type_name})", watch.id_column);
+        (reading.below, reading.above) = operators(reading.key_type, &type_name)?;
         Ok(reading)
     }
 
@@ -375,8 +380,15 @@ fn own_condition(table: &Table, watch: &Watch) -> Result<Option<String>, Fault> 
     .transpose()
 }
 
+fn type_name(of: pg_sys::Oid) -> String {
+    // SAFETY: a look-up; the answer is a C string.
+    unsafe { CStr::from_ptr(pg_sys::format_type_be(of)) }
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// The operators "below" and "above" of the order that an index of a type has, as they go into a statement.
-fn operators(of: pg_sys::Oid) -> Result<(String, String), Fault> {
+fn operators(of: pg_sys::Oid, type_name: &str) -> Result<(String, String), Fault> {
     // SAFETY: a look-up; the entry stays.
     let (below, above) = unsafe {
         let entry = pg_sys::lookup_type_cache(of, (pg_sys::TYPECACHE_LT_OPR | pg_sys::TYPECACHE_GT_OPR) as i32);
@@ -387,11 +399,7 @@ fn operators(of: pg_sys::Oid) -> Result<(String, String), Fault> {
             OPERATOR.with(|statement| {
                 let rows = statement.select(spi, &[operator.into()])?;
                 let Some(row) = rows.into_iter().next() else {
-                    // SAFETY: the answer is a C string.
-                    let name = unsafe { CStr::from_ptr(pg_sys::format_type_be(of)) };
-                    return Err(Fault::Backfill(BackfillFault::NoOrder(
-                        name.to_string_lossy().into_owned(),
-                    )));
+                    return Err(Fault::Backfill(BackfillFault::NoOrder(type_name.to_owned())));
                 };
                 let missing = || Fault::Internal("a column of pg_operator is null");
                 let schema: String = row.get(1)?.ok_or_else(missing)?;

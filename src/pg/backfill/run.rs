@@ -46,7 +46,7 @@ pub struct Run {
     pub table: pg_sys::Oid,
     pub client: ClientCode,
     pub kind: IdKind,
-    pub id_column: String,
+    pub order: String,
     /// As it was given.
     pub given: Option<String>,
     /// As Postgres writes it.
@@ -115,7 +115,7 @@ pub fn watch(table: &Table, client: Option<&ClientCode>, kind: Option<IdKind>) -
 ///
 /// # Errors
 /// Another session has it.
-pub fn take(table: &Table, watch: &Watch) -> Result<i32, Fault> {
+pub fn take(table: &Table, watch: &Watch, order: &str) -> Result<i32, Fault> {
     let id = as_owner(|| {
         Spi::connect_mut(|spi| {
             let (client, kind) = (watch.client.as_str(), watch.kind.as_str());
@@ -125,7 +125,7 @@ pub fn take(table: &Table, watch: &Watch) -> Result<i32, Fault> {
                 kind.into(),
                 table.schema.as_str().into(),
                 table.name.as_str().into(),
-                watch.id_column.as_str().into(),
+                order.into(),
             ];
             REGISTER.with(|statement| statement.update(spi, &args).map(|_| ()))?;
             ID.with(|statement| {
@@ -213,7 +213,7 @@ impl Run {
                         table: row.get(1)?.ok_or_else(missing)?,
                         client: ClientCode::parse(&row.get::<String>(2)?.ok_or_else(missing)?)?,
                         kind: IdKind::parse(&row.get::<String>(3)?.ok_or_else(missing)?)?,
-                        id_column: row.get(4)?.ok_or_else(missing)?,
+                        order: row.get(4)?.ok_or_else(missing)?,
                         given: row.get(5)?,
                         condition: row.get(6)?,
                         sorts: row.get(7)?.ok_or_else(missing)?,
@@ -238,7 +238,7 @@ impl Run {
     pub fn start(&self, table: &Table, total: i64, by: &str) -> Result<(), Fault> {
         let args = [
             self.id.into(),
-            self.id_column.as_str().into(),
+            self.order.as_str().into(),
             self.given.as_deref().into(),
             self.condition.as_deref().into(),
             self.sorts.into(),

@@ -127,6 +127,18 @@ CALL target_profile.backfill('"Crm"."Customer"', 'fussy("Id")', chunk => 3);
 DELETE FROM "Crm".vip;
 CALL target_profile.backfill('"Crm"."Customer"', 'fussy("Id")', restart => true);
 SELECT string_agg(profile_id, ', ') FROM enqueued();
+-- another type of the id meanwhile
+CREATE TABLE retyped (id integer PRIMARY KEY, tier text);
+INSERT INTO retyped SELECT n, n FROM generate_series(8, 12) n;
+SELECT target_profile.watch('retyped', 'acme', 'mbox3rdPartyId', 'id', '{tier}', "when" => 'NEW.id < 11 OR 1 / (NEW.id - 11) = 1');
+CALL target_profile.backfill('retyped', chunk => 2);
+SELECT target_profile.unwatch('retyped');
+ALTER TABLE retyped ALTER id TYPE text;
+SELECT target_profile.watch('retyped', 'acme', 'mbox3rdPartyId', 'id', '{tier}');
+CALL target_profile.backfill('retyped', chunk => 2);
+CALL target_profile.backfill('retyped', restart => true);
+SELECT string_agg(profile_id, ', ') FROM enqueued();
+DROP TABLE retyped;
 -- what it needs is gone
 ALTER TABLE "Crm"."Customer" RENAME COLUMN tier TO level;
 CALL target_profile.backfill('"Crm"."Customer"');

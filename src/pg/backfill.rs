@@ -316,7 +316,7 @@ impl Chunk<'_> {
         match sent {
             Ok(Some((key, attrs))) => {
                 self.done.entries += 1;
-                collector::collect(&self.reading.origin, key.id, &attrs)
+                collector::collect(&self.reading.origin, key.id, attrs)
             }
             Ok(None) => Ok(()),
             Err(fault) if self.watch.on_invalid == OnInvalid::Error => Err(fault),

@@ -1,5 +1,5 @@
 //! `target_profile.backfill`: the rows that are there already become entries, a chunk a transaction. The loop with its commits is in
-//! `sql/backfill.sql`; a chunk is [`_backfill_chunk`](target_profile::_backfill_chunk).
+//! `sql/backfill.sql`; a chunk is [`chunk`].
 //!
 //! **No older value after a newer one.** A chunk that read a row plainly could be overtaken: while it runs, somebody changes the row,
 //! commits, and has the newer value sent; then the chunk commits its entry with the older one, which is sent last and stays. Or the
@@ -11,6 +11,8 @@
 //!   the same.
 //! - Whoever changes it later waits for the chunk's commit. Their trigger fires after it: their entry has a higher id, and nobody
 //!   sees it before the chunk's.
+//!
+//! (Where several rows have one id, they are one profile, and which of them comes last nobody has said.)
 //!
 //! **No writer is harmed.** A chunk waits for nobody's row: what is locked is skipped (`SKIP LOCKED`), so that there is no
 //! deadlock, and its id is kept in the run's record to be tried again: the holder may roll back, or change nothing that is

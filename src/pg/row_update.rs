@@ -13,11 +13,14 @@ use super::outbox::Origin;
 /// A dead letter keeps attributes up to this size, bytes of JSON.
 const BURIED_ATTRS_BYTES: usize = 1024 * 1024;
 
+/// Whose update it is, and what is sent.
+pub type Update = (ProfileKey, FlatAttrs);
+
 /// The update that a row makes; `None`: there is nothing to send, all mapped columns are NULL.
 ///
 /// # Errors
 /// It cannot be sent.
-pub fn update(origin: &Origin, id: &str, values: &[(&str, Value)]) -> Result<Option<(ProfileKey, FlatAttrs)>, Fault> {
+pub fn update(origin: &Origin, id: &str, values: &[(&str, Value)]) -> Result<Option<Update>, Fault> {
     let key = ProfileKey::new(origin.client.clone(), origin.kind, id)?;
     let settings = clients::registered(key.client.as_str())?;
     let attrs = match FlatAttrs::from_columns(values, &settings.flatten) {

@@ -12,9 +12,7 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTrigger};
 use serde_json::Value;
-use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::error::Error as CoreError;
-use target_profile_core::id::ProfileKey;
 use target_profile_core::watch::{OnInvalid, Selection};
 
 use super::errors::{Fault, TriggerFault, or_raise};
@@ -131,7 +129,7 @@ impl Change<'_> {
             Err(fault) => return self.bury(fault, &[]),
         };
         match self.update(&wiring, &values) {
-            Ok(Some((origin, key, attrs))) => match self.way {
+            Ok(Some((origin, (key, attrs)))) => match self.way {
                 Way::Insert => outbox::enqueue(&key, &attrs, origin.priority, &origin.source).map(|_| ()),
                 Way::Collect => collector::collect(origin, key.id, attrs),
             },
@@ -189,7 +187,7 @@ impl Change<'_> {
         &self,
         wiring: &'w Wiring,
         values: &[(&str, Value)],
-    ) -> Result<Option<(&'w Rc<Origin>, ProfileKey, FlatAttrs)>, Fault> {
+    ) -> Result<Option<(&'w Rc<Origin>, row_update::Update)>, Fault> {
         let origin = wiring.origin.as_ref().map_err(CoreError::clone)?;
         let id = self.id(&wiring.id, self.row_after())?.ok_or_else(|| {
             Fault::Trigger(match &wiring.id {
@@ -197,7 +195,7 @@ impl Change<'_> {
                 Id::Expression(expression) => TriggerFault::NullIdExpression(expression.as_str().to_owned()),
             })
         })?;
-        Ok(row_update::update(origin, &id, values)?.map(|(key, attrs)| (origin, key, attrs)))
+        Ok(row_update::update(origin, &id, values)?.map(|update| (origin, update)))
     }
 
     /// The row goes to the dead letters, and whoever wrote it is told: once a statement for each trigger and kind of fault. Or

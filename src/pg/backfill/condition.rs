@@ -71,13 +71,14 @@ pub unsafe fn of_trigger(table: pg_sys::Oid, qual: &str) -> Result<String, Fault
 /// # Safety
 /// An expression over the table as the first relation.
 unsafe fn write(table: pg_sys::Oid, expression: *mut pg_sys::Node) -> String {
-    // SAFETY: the caller's promise; the answer is a C string.
-    with_settings(&TEXT, || {
-        with_settings(&PINNED, || unsafe {
+    let written = || {
+        // SAFETY: the caller's promise; the answer is a C string.
+        unsafe {
             let context = pg_sys::deparse_context_for(c"new".as_ptr(), table);
             CStr::from_ptr(pg_sys::deparse_expression(expression, context, true, false))
                 .to_string_lossy()
                 .into_owned()
-        })
-    })
+        }
+    };
+    with_settings(&TEXT, || with_settings(&PINNED, written))
 }

@@ -81,7 +81,6 @@ impl Table {
             COLUMNS.with(|statement| {
                 statement
                     .select(spi, &[self.oid.into()])?
-                    .into_iter()
                     .map(|row| row.get(1)?.ok_or(Fault::Internal("a column of pg_attribute is null")))
                     .collect()
             })

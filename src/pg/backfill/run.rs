@@ -87,7 +87,6 @@ pub fn watch(table: &Table, client: Option<&ClientCode>, kind: Option<IdKind>) -
                 ];
                 statement
                     .select(spi, &args)?
-                    .into_iter()
                     .map(|row| {
                         Ok(Watch {
                             client: ClientCode::parse(&row.get::<String>(1)?.ok_or_else(missing)?)?,

@@ -215,12 +215,15 @@ fn site(name: &str) -> (Site, Db) {
     let site = Site::with(
         Cluster::builder(name)
             .fsync(false)
-            .conf("target_profile.enabled", "off")
+            .conf("target_profile.databases", "none")
             .conf("log_min_messages", "fatal"),
     );
     site.db.batch("create role crm login; create role crm_owner");
     let writer = site.cluster.client("postgres", "crm");
     writer.batch("set lock_timeout = '10 s'");
+    // The first entry of a session says that no worker drains it.
+    set_up(&site, Wiring::ByHand);
+    assert_eq!(write(&writer, USUAL.table, USUAL.id), 1);
     (site, writer)
 }
 

@@ -210,7 +210,7 @@ fn all_ways(wiring: Wiring, table: Table) {
     let name = format!("ways{}", wiring as u8 * 2 + table as u8);
     let cluster = Cluster::builder(&name)
         .fsync(false)
-        .conf("target_profile.databases", "")
+        .conf("target_profile.databases", "none")
         .conf("log_min_messages", "error")
         .build();
     let db = cluster.db();

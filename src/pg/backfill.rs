@@ -29,6 +29,7 @@ pub mod cursor;
 pub mod fault;
 pub mod reading;
 pub mod run;
+pub mod table;
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -42,8 +43,9 @@ use target_profile_core::watch::OnInvalid;
 
 use self::cursor::Row;
 use self::fault::BackfillFault;
-use self::reading::{Range, Reading, Table, Watch};
+use self::reading::{Range, Reading};
 use self::run::{Done, Run};
+use self::table::{Table, Watch};
 use super::errors::{Fault, or_raise};
 use super::outbox::{self, Unsendable};
 use super::owner::Outbox;

@@ -9,6 +9,10 @@ pub const CHUNK_ROWS: std::ops::RangeInclusive<i32> = 1..=100_000;
 /// With so many rows that others had locked, none are read before some of those could be sent: they are kept in one row of a table.
 pub const LOCKED_AT_MOST: usize = 10_000;
 
+/// After so many rows that are all still locked the others are not tried at once: a statement that has locked the whole table may take
+/// its time.
+pub const TRIED_IN_VAIN: usize = 20;
+
 /// The priority of the entries of a table whose triggers' entries have another one: never above it.
 #[must_use]
 pub fn priority(watch: i16) -> i16 {

@@ -29,6 +29,7 @@ pub mod cursor;
 pub mod fault;
 pub mod reading;
 pub mod run;
+pub mod table;
 
 use std::collections::HashSet;
 use std::ffi::CStr;
@@ -42,8 +43,9 @@ use target_profile_core::watch::OnInvalid;
 
 use self::cursor::Row;
 use self::fault::BackfillFault;
-use self::reading::{Range, Reading, Table, Watch};
+use self::reading::{Range, Reading};
 use self::run::{Done, Run};
+use self::table::{Table, Watch};
 use super::errors::{Fault, or_raise};
 use super::outbox::{self, Unsendable};
 use super::owner::Outbox;
@@ -238,18 +240,26 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
                 }
             }
             Step::Again => {
-                let count = run.locked.len().min(usize::try_from(rows).unwrap_or(1));
-                let again: HashSet<String> = run.locked.drain(..count).collect();
-                tried = again.len();
-                for id in &again {
-                    chunk.send(&Range::Exactly(id))?;
+                let mut waiting = std::mem::take(&mut run.locked).into_iter();
+                let most = usize::try_from(rows).unwrap_or(1);
+                for id in waiting.by_ref().take(most) {
+                    tried += 1;
+                    chunk.send(&Range::Exactly(&id))?;
+                    if tried == backfill::TRIED_IN_VAIN && chunk.locked.len() >= tried {
+                        break;
+                    }
                 }
+                // Those that were tried in vain stand behind them.
+                run.locked = waiting.collect();
             }
             Step::Finish => {}
         }
-        let still_locked = chunk.locked.iter().collect::<HashSet<_>>().len();
         let Chunk { done, locked, .. } = chunk;
-        run.locked.extend(locked);
+        let mut known: HashSet<String> = run.locked.iter().cloned().collect();
+        let before = known.len();
+        run.locked
+            .extend(locked.into_iter().filter(|id| known.insert(id.clone())));
+        let still_locked = known.len() - before;
         let outcome = Outcome::after(run.at_end, run.locked.len(), tried, still_locked);
         collector::flush()?;
         run.advance(&done, outcome == Outcome::Finished)?;

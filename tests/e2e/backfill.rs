@@ -177,6 +177,23 @@ fn a_stopped_backfill_goes_on_and_one_runs_at_a_time() {
 }
 
 #[test]
+fn a_table_that_somebody_has_locked_as_a_whole_is_waited_for() {
+    let site = site("backfill_bulk", 15_000);
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    let holder = site.cluster.db();
+    holder.batch("begin; update customers set note = 'x'");
+    let runner = site.cluster.db();
+    let run = thread::spawn(move || runner.batch("call target_profile.backfill('customers')"));
+    // Not all of them are kept in mind: no further rows are read.
+    wait_progress(&site, "locked = 10000 and rows_done = 0");
+    site.wait_until("select exists (select from pg_stat_activity where wait_event = 'PgSleep')");
+    holder.batch("commit");
+    run.join().unwrap();
+    assert_each_once(&site, 15_000);
+    assert_eq!(state(&site), "finished");
+}
+
+#[test]
 fn a_dump_keeps_where_a_backfill_goes_on() {
     let site = site("backfill_dump", 1_000);
     site.db.batch("select target_profile.pause('acme', 'test')");

@@ -7,17 +7,16 @@ use std::ffi::{CStr, CString};
 use std::rc::Rc;
 
 use pgrx::prelude::*;
-use pgrx::spi::{quote_identifier, quote_qualified_identifier};
+use pgrx::spi::quote_identifier;
 use serde_json::Value;
 use target_profile_core::backfill;
-use target_profile_core::client_code::ClientCode;
-use target_profile_core::id::IdKind;
-use target_profile_core::watch::{OnInvalid, TriggerNames, mapping};
+use target_profile_core::watch::{TriggerNames, mapping};
 
 use super::condition::{self, PINNED};
 use super::cursor::{Cursor, Row};
 use super::fault::BackfillFault;
 use super::run::Run;
+use super::table::{Table, Watch};
 use crate::pg::errors::{Fault, WatchFault};
 use crate::pg::outbox::Origin;
 use crate::pg::session::{TEXT, with_settings};
@@ -25,12 +24,6 @@ use crate::pg::statement::Statement;
 use crate::pg::value;
 
 thread_local! {
-    static TABLE: Statement = const {
-        Statement::new(include_str!("../../../sql/queries/watch_table.sql"), &[pg_sys::BuiltinOid::OIDOID])
-    };
-    static COLUMNS: Statement = const {
-        Statement::new(include_str!("../../../sql/queries/watch_columns.sql"), &[pg_sys::BuiltinOid::OIDOID])
-    };
     static CONDITION: Statement = const {
         use pg_sys::BuiltinOid::{OIDOID, TEXTOID};
         Statement::new(include_str!("../../../sql/queries/backfill_condition.sql"), &[OIDOID, TEXTOID])
@@ -38,66 +31,6 @@ thread_local! {
     static OPERATOR: Statement = const {
         Statement::new(include_str!("../../../sql/queries/backfill_operators.sql"), &[pg_sys::BuiltinOid::OIDOID])
     };
-}
-
-/// A watched table.
-pub struct Table {
-    pub oid: pg_sys::Oid,
-    pub schema: String,
-    pub name: String,
-    /// Whether its rows are in partitions.
-    pub is_partitioned: bool,
-}
-
-impl Table {
-    /// # Errors
-    /// It was dropped.
-    pub fn of(oid: pg_sys::Oid) -> Result<Self, Fault> {
-        let missing = || Fault::Internal("a column of pg_class is null");
-        Spi::connect(|spi| {
-            TABLE.with(|statement| {
-                let rows = statement.select(spi, &[oid.into()])?;
-                let row = rows
-                    .into_iter()
-                    .next()
-                    .ok_or(Fault::Watch(WatchFault::NoTable(oid.to_u32())))?;
-                Ok(Self {
-                    oid,
-                    schema: row.get(1)?.ok_or_else(missing)?,
-                    name: row.get(2)?.ok_or_else(missing)?,
-                    is_partitioned: row.get::<String>(3)?.ok_or_else(missing)? == "p",
-                })
-            })
-        })
-    }
-
-    /// As it goes into a statement.
-    pub fn quoted(&self) -> String {
-        quote_qualified_identifier(&self.schema, &self.name)
-    }
-
-    fn columns(&self) -> Result<Vec<String>, Fault> {
-        Spi::connect(|spi| {
-            COLUMNS.with(|statement| {
-                statement
-                    .select(spi, &[self.oid.into()])?
-                    .map(|row| row.get(1)?.ok_or(Fault::Internal("a column of pg_attribute is null")))
-                    .collect()
-            })
-        })
-    }
-}
-
-/// How it is watched.
-pub struct Watch {
-    pub client: ClientCode,
-    pub kind: IdKind,
-    pub id_column: String,
-    /// The id, where it is no column, as Postgres writes it.
-    pub id_expression: Option<String>,
-    pub attrs: Vec<String>,
-    pub priority: i16,
-    pub on_invalid: OnInvalid,
 }
 
 /// Which rows a query reads.

@@ -6,7 +6,7 @@ use target_profile_core::id::IdKind;
 use target_profile_core::watch::OnInvalid;
 
 use super::fault::BackfillFault;
-use super::reading::{Table, Watch};
+use super::table::{Table, Watch};
 use crate::pg::errors::{Fault, WatchFault};
 use crate::pg::owner::{self, as_owner};
 use crate::pg::statement::Statement;

@@ -1,6 +1,6 @@
 # target_profile: `make help` lists what can be made.
 #
-# PG         major version of the server (default: see pgrx-config/servers)
+# PG         the server: its major version, or another name from pgrx-config/servers (default: the one marked so there)
 # PG_CONFIG  pg_config of a server that you installed yourself; takes the place of PG
 # PROFILE    cargo profile of the extension. release throughout: what is tested and measured is what is shipped, and
 #            one build serves test, demo and bench. (dev saves a tenth of the first build and nothing after.)
@@ -21,12 +21,16 @@ $(error no usable server; see above)
 endif
 override PG := $(word 1,$(CHOSEN))
 override PG_CONFIG := $(word 2,$(CHOSEN))
-FEATURES := --no-default-features --features target_profile/pg$(PG)
+FEATURES := --no-default-features --features target_profile/pg$(PG:-cassert=)
 
 # The private copy of that server which pgrx-config/setup makes: tests and demo install into it and run it.
 PRIVATE_PG_CONFIG := $(CARGO_TARGET_DIR)/pg$(PG)/bin/pg_config
 CARGO_PGRX := $(CARGO_TARGET_DIR)/tools/cargo-pgrx pgrx
 export PGRX_HOME := $(CARGO_TARGET_DIR)/pgrx/pg$(PG)
+# Cargo tells one server from another by the feature; for two of the same version, by this.
+ifneq ($(filter %-cassert,$(PG)),)
+export PGRX_PG_CONFIG_PATH := $(PG_CONFIG)
+endif
 
 # What `cargo pgrx package` makes: the extension's files, each below the path where it is to be installed.
 STAGE := $(CARGO_TARGET_DIR)/stage/pg$(PG)-$(PROFILE)

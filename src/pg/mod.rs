@@ -30,6 +30,7 @@ pub mod subtransaction;
 pub mod trigger;
 pub mod update;
 pub mod value;
+pub mod wait_event;
 pub mod wake;
 pub mod watch;
 pub mod wiring;

@@ -68,6 +68,9 @@ pub mod target_profile {
     }
 }
 
+/// What a row says: by which trigger, of which profile, and what.
+type Update<'w> = (&'w Rc<Origin>, ProfileKey, FlatAttrs);
+
 /// How an entry gets into the outbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
@@ -189,11 +192,7 @@ impl Change<'_> {
     }
 
     /// The update that the row makes; `None`: there is nothing to send, all mapped columns are NULL.
-    fn update<'w>(
-        &self,
-        wiring: &'w Wiring,
-        values: &[(&str, Value)],
-    ) -> Result<Option<(&'w Rc<Origin>, ProfileKey, FlatAttrs)>, Fault> {
+    fn update<'w>(&self, wiring: &'w Wiring, values: &[(&str, Value)]) -> Result<Option<Update<'w>>, Fault> {
         let origin = wiring.origin.as_ref().map_err(CoreError::clone)?;
         let id = self.id(&wiring.id, self.row_after())?.ok_or_else(|| {
             Fault::Trigger(match &wiring.id {

@@ -26,6 +26,7 @@ use target_profile_core::time::Timestamp;
 use super::clock::{day_of, now, postgres_now};
 use super::settings::{self, Snapshot};
 use super::shared::{self, InFlight, Slot, State};
+use super::wait_event;
 use transaction::{Access, transaction};
 
 /// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
@@ -529,7 +530,7 @@ impl Worker {
                 events as i32,
                 fd.unwrap_or(pg_sys::PGINVALID_SOCKET),
                 timeout.min(3_600_000),
-                pg_sys::PG_WAIT_EXTENSION,
+                wait_event::named(c"TargetProfileWorkerMain"),
             );
         }
     }

@@ -49,6 +49,8 @@ CREATE TRIGGER check_values BEFORE INSERT OR UPDATE ON target_profile.client
     FOR EACH ROW EXECUTE FUNCTION target_profile._check_client();
 CREATE TRIGGER tell_worker AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON target_profile.client
     FOR EACH STATEMENT EXECUTE FUNCTION target_profile._clients_changed();
+-- For the worker's own changes, too, which are made with session_replication_role = replica.
+ALTER TABLE target_profile.client ENABLE ALWAYS TRIGGER check_values, ENABLE ALWAYS TRIGGER tell_worker;
 
 -- No foreign key to client: it would lock the client's row in every transaction that enqueues.
 -- Fillfactor and the columns of the indexes: a retry updates attempts, next_attempt_at and last_outcome only, which no index

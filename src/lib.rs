@@ -78,5 +78,6 @@ pub extern "C-unwind" fn _PG_init() {
         pg::settings::define();
         pg::shared::request();
         pg::launcher::register();
+        pg::utility::install();
     }
 }

@@ -14,6 +14,7 @@ pub mod error;
 pub mod horizon;
 pub mod id;
 pub mod lane;
+pub mod launcher;
 pub mod limits;
 pub mod quota;
 pub mod request;

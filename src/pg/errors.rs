@@ -326,13 +326,13 @@ impl Fault {
 }
 
 /// Tells the caller that something needs doing outside of this call.
-pub fn warn(message: &'static str, hint: &'static str) {
+pub fn warn(message: &str, hint: &str) {
     ErrorReport::new(
         PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        message,
+        message.to_owned(),
         "target_profile",
     )
-    .set_hint(hint)
+    .set_hint(hint.to_owned())
     .report(PgLogLevel::WARNING);
 }
 

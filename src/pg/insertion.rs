@@ -261,47 +261,19 @@ impl Lease {
                 let slots = std::slice::from_raw_parts(slots, rows.len());
                 self.forget_values(slots);
                 let mut common = Common::default();
-                for (&slot, row) in slots.iter().zip(rows) {
-                    self.fill(slot, row, &mut common);
-                }
-                self.store(relation, slots);
+                // What Postgres leaves behind while it inserts goes with the values.
+                PgMemoryContexts::For(self.0.values).switch_to(|_| {
+                    for (&slot, row) in slots.iter().zip(rows) {
+                        fill(slot, row, &mut common);
+                    }
+                    self.store(relation, slots);
+                });
                 self.forget_values(slots);
             }
             for at in 0..indexes {
                 pg_sys::index_close(*relations.offset(at as isize), KEEP_LOCK);
             }
             pg_sys::list_free(list);
-        }
-    }
-
-    /// # Safety
-    /// A slot of the table, empty.
-    unsafe fn fill<'r>(&self, slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mut Common<'r>) {
-        // SAFETY: a slot has room for the columns of its table, and LAYOUT has been compared with them.
-        unsafe {
-            PgMemoryContexts::For(self.0.values).switch_to(|_| {
-                let values: [Option<pg_sys::Datum>; COLUMNS] = [
-                    row.id.into_datum(),
-                    common.client_code.datum(row.client_code),
-                    common.id_kind.datum(row.id_kind),
-                    row.profile_id.into_datum(),
-                    Some(jsonb::object(row.attrs)),
-                    row.priority.into_datum(),
-                    common.source.datum(row.source),
-                    Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
-                    0_i32.into_datum(),
-                    None,
-                    None,
-                    None,
-                ];
-                let places = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
-                let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS);
-                for ((place, is_null), value) in places.iter_mut().zip(nulls).zip(values) {
-                    *is_null = value.is_none();
-                    *place = value.unwrap_or(pg_sys::Datum::from(0));
-                }
-            });
-            pg_sys::ExecStoreVirtualTuple(slot);
         }
     }
 
@@ -363,6 +335,35 @@ impl Lease {
             }
             pg_sys::MemoryContextReset(self.0.values);
         }
+    }
+}
+
+/// # Safety
+/// A slot of the table, empty; in a memory context that lives as long as the row is in it.
+unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mut Common<'r>) {
+    // SAFETY: a slot has room for the columns of its table, and LAYOUT has been compared with them.
+    unsafe {
+        let values: [Option<pg_sys::Datum>; COLUMNS] = [
+            row.id.into_datum(),
+            common.client_code.datum(row.client_code),
+            common.id_kind.datum(row.id_kind),
+            row.profile_id.into_datum(),
+            Some(jsonb::object(row.attrs)),
+            row.priority.into_datum(),
+            common.source.datum(row.source),
+            Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
+            0_i32.into_datum(),
+            None,
+            None,
+            None,
+        ];
+        let places = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
+        let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS);
+        for ((place, is_null), value) in places.iter_mut().zip(nulls).zip(values) {
+            *is_null = value.is_none();
+            *place = value.unwrap_or(pg_sys::Datum::from(0));
+        }
+        pg_sys::ExecStoreVirtualTuple(slot);
     }
 }
 

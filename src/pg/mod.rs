@@ -2,6 +2,7 @@
 //! `target_profile_core`.
 //!
 //! The way of an entry: [`update`] or [`trigger`] (bulk: → [`collector`]) → [`outbox`] → commit → [`wake`] → [`worker`].
+//! Workers are started by the [`launcher`], and go when a statement wants their database for itself ([`utility`]).
 
 // The only place of the project that needs it; `undocumented_unsafe_blocks` asks for the reason each time.
 #![allow(unsafe_code)]
@@ -13,11 +14,14 @@ pub mod collector;
 pub mod dead_letters;
 pub mod errors;
 mod expression;
+pub mod holds;
 pub mod insertion;
 pub mod jsonb;
 pub mod launcher;
+mod list;
 pub mod outbox;
 pub mod owner;
+pub mod report;
 pub mod result;
 pub mod row_id;
 pub mod session;
@@ -27,8 +31,10 @@ pub mod snapshot;
 pub mod statement;
 pub mod status;
 pub mod subtransaction;
+pub mod summons;
 pub mod trigger;
 pub mod update;
+pub mod utility;
 pub mod value;
 pub mod wait_event;
 pub mod wake;
@@ -37,6 +43,12 @@ pub mod wiring;
 pub mod worker;
 
 use pgrx::pg_sys;
+
+/// The number of this process.
+pub fn my_pid() -> i32 {
+    // SAFETY: a plain variable of the process.
+    unsafe { pg_sys::MyProcPid }
+}
 
 /// Whether this server was started by pg_upgrade.
 pub fn is_binary_upgrade() -> bool {

@@ -10,6 +10,7 @@ use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
+use super::launcher;
 use super::owner::{Outbox, as_owner};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
@@ -243,16 +244,17 @@ fn tell_once_that_nothing_drains() {
     if TOLD.get() || Slot::of_my_database().is_some() {
         return;
     }
-    TOLD.set(true);
-    if shared::is_ready() {
-        warn(
-            "nothing drains the outbox of this database: it has no worker",
-            "Entries are kept and wait. Add the database to target_profile.databases and restart the server.",
-        );
-    } else {
+    if !shared::is_ready() {
+        TOLD.set(true);
         warn(
             "nothing drains the outbox: target_profile is not in shared_preload_libraries",
             "Entries are kept and wait. Add target_profile to shared_preload_libraries and restart the server.",
+        );
+    } else if !launcher::may_serve_mine() {
+        TOLD.set(true);
+        warn(
+            "nothing drains the outbox of this database: target_profile.databases leaves it out",
+            "Entries are kept and wait. Add the database to target_profile.databases and reload the configuration.",
         );
     }
 }

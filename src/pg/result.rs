@@ -74,22 +74,27 @@ fn wait_for(id: Option<i64>, timeout: Option<Interval>) -> Result<Row, Fault> {
     if is_own(id)? {
         return Err(Fault::WaitForOwn(id));
     }
-    let Some(slot) = Slot::of_my_database() else {
+    if !shared::is_ready() {
         let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
-        return if is_settled(&row) || shared::is_ready() {
+        return if is_settled(&row) {
             Ok(row)
         } else {
             Err(Fault::NotPreloaded)
         };
-    };
-    let condition = slot.settled_condition();
-    // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
-    unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
+    }
     let row = loop {
+        // The worker says when it has settled something. As long as there is none, or it is another one: that one comes.
+        let slot = Slot::of_my_database();
+        let condition = slot.map_or_else(shared::changed_condition, Slot::settled_condition);
+        // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
+        unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
         let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
         let left = deadline.saturating_duration_since(Instant::now());
         if is_settled(&row) || left.is_zero() {
             break row;
+        }
+        if Slot::of_my_database() != slot {
+            continue;
         }
         // A day at a time, in milliseconds, at least one.
         let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).clamp(1, 86_400_000);

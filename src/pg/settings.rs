@@ -1,5 +1,6 @@
 //! The settings (GUCs). All of them belong to the worker, so they exist only where the library is preloaded.
 
+use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,14 +10,17 @@ use target_profile_client::Options;
 use target_profile_core::drain::Limits;
 use target_profile_core::secret::Secret;
 
-/// Databases that get a worker. One name by default, since a worker takes one of `max_worker_processes` (8 as shipped).
-static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c"postgres"));
+/// Databases that may get a worker; empty: all that have the extension, since whoever creates it wants it to work.
+static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
+/// Seconds. Only for what nobody announces: databases that appear otherwise than by a statement on this server. A look at the list
+/// of databases each minute costs next to nothing.
+static DISCOVERY_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
 /// On by default: whoever preloads the library wants it to work.
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Requests. 256 at 50 ms are 5,000 a second, far above what the quota sustains (11.6 a second), and well below the 1,024 file
 /// descriptors that a process often has.
 static MAX_IN_FLIGHT: GucSetting<i32> = GucSetting::<i32>::new(256);
-/// Seconds. Only for rows that nobody announces (replication, COMMIT PREPARED, restore): nothing that a user waits for.
+/// Seconds. Only for rows that nobody announces (replication, restore): nothing that a user waits for.
 static POLL_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(30);
 /// Minutes: 7 days, long enough for the question what happened last week, short enough to hold at a million rows a day.
 static RESPONSE_RETENTION: GucSetting<i32> = GucSetting::<i32>::new(7 * 24 * 60);
@@ -34,11 +38,21 @@ pub const MAX_IN_FLIGHT_LIMIT: i32 = 800;
 pub fn define() {
     GucRegistry::define_string_guc(
         c"target_profile.databases",
-        c"Databases whose outbox is drained, separated by commas.",
+        c"Databases whose outbox is drained, separated by commas; empty: all that have the extension.",
         c"Each takes one of max_worker_processes.",
         &DATABASES,
-        GucContext::Postmaster,
+        GucContext::Sighup,
         GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"target_profile.discovery_interval",
+        c"How often the launcher looks at the list of databases when no statement has announced another one.",
+        c"A database without the extension is looked into as often at first, then ever more rarely.",
+        &DISCOVERY_INTERVAL,
+        1,
+        24 * 3600,
+        GucContext::Sighup,
+        GucFlags::UNIT_S,
     );
     GucRegistry::define_bool_guc(
         c"target_profile.enabled",
@@ -61,7 +75,7 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"target_profile.poll_interval",
         c"How often the outbox is looked at when no commit has announced an entry.",
-        c"For entries that arrive by logical replication, COMMIT PREPARED or a restore.",
+        c"For entries that arrive by logical replication or a restore.",
         &POLL_INTERVAL,
         1,
         24 * 3600,
@@ -121,19 +135,20 @@ pub fn enabled() -> bool {
     ENABLED.get()
 }
 
-/// The databases that get a worker, in the order given, each once.
-pub fn databases() -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in text(&DATABASES)
+/// The names in `target_profile.databases`; none: all databases may have a worker.
+pub fn databases() -> BTreeSet<String> {
+    text(&DATABASES)
         .unwrap_or_default()
         .split(',')
         .map(|name| name.trim().trim_matches('"'))
-    {
-        if !name.is_empty() && !names.iter().any(|other| other == name) {
-            names.push(name.to_owned());
-        }
-    }
-    names
+        .filter(|name| !name.is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
+}
+
+/// `target_profile.discovery_interval`.
+pub fn discovery_interval() -> Duration {
+    Duration::from_secs(positive(&DISCOVERY_INTERVAL))
 }
 
 /// What the worker goes by, read at one moment: the I/O thread must not read settings itself.

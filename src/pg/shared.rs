@@ -1,35 +1,33 @@
-//! Shared memory: what the worker of a database and the backends of that database tell each other.
+//! Shared memory: what the launcher, the worker of a database and the backends of that database tell each other.
 //!
 //! Nothing here needs to survive a restart, and nothing here is a pointer of one process: a worker is named by its place
 //! among Postgres' processes, which all see alike. What a commit touches is atomics only, so that it cannot fail.
 
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use pgrx::{PGRXSharedMemory, PgAtomic, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
+use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
+use target_profile_core::launcher::Ending;
 
-use super::settings::MAX_IN_FLIGHT_LIMIT;
+use super::report::Report;
+use super::{holds, report, summons};
 
-/// Databases that can have a worker.
-pub const SLOTS: usize = 32;
-const TEXT_BYTES: usize = 512;
+/// Databases that can have a worker. Each takes 20 kB of shared memory, nearly all of it for what is in flight.
+pub const SLOTS: usize = 64;
 
 /// What commits touch.
 static SIGNALS: PgAtomic<Signals> = unsafe {
     // SAFETY: the name is ours alone.
     PgAtomic::new(c"target_profile signals")
 };
-/// What people look at.
-static REPORTS: PgLwLock<Reports> = unsafe {
-    // SAFETY: the name is ours alone.
-    PgLwLock::new(c"target_profile reports")
-};
 static READY: AtomicBool = AtomicBool::new(false);
 
 /// Asks for the memory; called once, in the postmaster.
 pub fn request() {
     pg_shmem_init!(SIGNALS = Signals::new());
-    pg_shmem_init!(REPORTS = Reports::new());
+    report::request();
+    holds::request();
+    summons::request();
     READY.store(true, Ordering::Relaxed);
 }
 
@@ -40,6 +38,8 @@ pub fn is_ready() -> bool {
 
 struct Signals {
     slots: [Signal; SLOTS],
+    /// Broadcast when a slot is assigned or freed, and when a worker comes or goes.
+    changed: SharedCondition,
 }
 
 struct Signal {
@@ -47,6 +47,14 @@ struct Signal {
     database: AtomicU32,
     /// The worker's place among Postgres' processes, below 0 when there is none.
     process: AtomicI32,
+    /// The worker has found the extension.
+    serves: AtomicBool,
+    /// The worker has not found it, and is about to go.
+    leaving: AtomicBool,
+    /// The worker is to go.
+    stop: AtomicBool,
+    /// How the last worker ended.
+    ending: AtomicU8,
     /// Something was committed since the worker looked last.
     work: AtomicBool,
     /// Entries have come behind what the worker has read.
@@ -70,11 +78,16 @@ impl Signals {
             slots: std::array::from_fn(|_| Signal {
                 database: AtomicU32::new(0),
                 process: AtomicI32::new(-1),
+                serves: AtomicBool::new(false),
+                leaving: AtomicBool::new(false),
+                stop: AtomicBool::new(false),
+                ending: AtomicU8::new(UNEXPECTED),
                 work: AtomicBool::new(false),
                 all: AtomicBool::new(false),
                 clients: AtomicU64::new(0),
                 settled: SharedCondition(std::cell::UnsafeCell::new(new_condition())),
             }),
+            changed: SharedCondition(std::cell::UnsafeCell::new(new_condition())),
         }
     }
 }
@@ -88,201 +101,155 @@ fn new_condition() -> pg_sys::ConditionVariable {
     }
 }
 
-/// What a worker says of itself, for the view `worker`.
-#[derive(Clone, Copy)]
-pub struct Report {
-    /// Its database's OID, 0 for none.
-    pub database: u32,
-    /// Its process, 0 when it does not run.
-    pub pid: i32,
-    /// What it does.
-    pub state: State,
-    /// Since when, in Postgres' time.
-    pub since: i64,
-    /// When the last error happened, in Postgres' time; 0 for never.
-    pub last_error_at: i64,
-    last_error: Text,
-    in_flight: [InFlight; MAX_IN_FLIGHT_LIMIT as usize],
-    in_flight_len: usize,
-}
-
-/// One profile whose request is under way: which, and the entries that it carries.
-#[derive(Clone, Copy, Default)]
-pub struct InFlight {
-    /// The profile's fingerprint.
-    pub profile: u64,
-    /// The lowest outbox id in the request.
-    pub from: i64,
-    /// The highest outbox id in the request.
-    pub up_to: i64,
-}
-
-/// What a worker does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// It is not running.
-    Stopped,
-    /// Connected, not yet looked around.
-    Starting,
-    /// The extension is not installed in its database.
-    NoExtension,
-    /// The database is a copy: `adopt()` is needed.
-    NotAdopted,
-    /// `target_profile.enabled` is off.
-    Disabled,
-    /// Waiting for work.
-    Idle,
-    /// Sending.
-    Active,
-    /// An error ended the last cycle; it tries again soon.
-    Failing,
-}
-
-impl State {
-    /// As the view shows it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stopped => "stopped",
-            Self::Starting => "starting",
-            Self::NoExtension => "no extension",
-            Self::NotAdopted => "not adopted",
-            Self::Disabled => "disabled",
-            Self::Idle => "idle",
-            Self::Active => "active",
-            Self::Failing => "failing",
-        }
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Text {
-    bytes: [u8; TEXT_BYTES],
-    len: usize,
-}
-
-impl Text {
-    const EMPTY: Self = Self {
-        bytes: [0; TEXT_BYTES],
-        len: 0,
-    };
-
-    fn set(&mut self, text: &str) {
-        let mut len = text.len().min(TEXT_BYTES);
-        while !text.is_char_boundary(len) {
-            len -= 1;
-        }
-        self.bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
-        self.len = len;
-    }
-
-    fn get(&self) -> String {
-        String::from_utf8_lossy(&self.bytes[..self.len]).into_owned()
-    }
-}
-
-struct Reports {
-    slots: [Report; SLOTS],
-}
-
-// SAFETY: plain values, guarded by the lock.
-unsafe impl PGRXSharedMemory for Reports {}
-
-impl Reports {
-    fn new() -> Self {
-        let free = Report {
-            database: 0,
-            pid: 0,
-            state: State::Stopped,
-            since: 0,
-            last_error_at: 0,
-            last_error: Text::EMPTY,
-            in_flight: [InFlight {
-                profile: 0,
-                from: 0,
-                up_to: 0,
-            }; MAX_IN_FLIGHT_LIMIT as usize],
-            in_flight_len: 0,
-        };
-        Self { slots: [free; SLOTS] }
-    }
-}
-
-impl Report {
-    /// The last error, empty for none.
-    pub fn last_error(&self) -> String {
-        self.last_error.get()
-    }
-
-    /// Takes note of an error.
-    pub fn set_error(&mut self, text: &str, at: i64) {
-        self.last_error.set(text);
-        self.last_error_at = at;
-    }
-
-    /// Says what is in flight now.
-    pub fn set_in_flight(&mut self, profiles: impl Iterator<Item = InFlight>) {
-        self.in_flight_len = 0;
-        for (place, profile) in self.in_flight.iter_mut().zip(profiles) {
-            *place = profile;
-            self.in_flight_len += 1;
-        }
-    }
-}
+const UNEXPECTED: u8 = 0;
+const ASKED: u8 = 1;
+const NO_EXTENSION: u8 = 2;
 
 /// The slot of a database.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slot(usize);
 
 impl Slot {
-    /// The slot of the database that this process is connected to, if a worker has ever served it.
+    /// The slot of the database that this process is connected to, if it has one.
     pub fn of_my_database() -> Option<Self> {
-        if !is_ready() {
+        Self::of(my_database())
+    }
+
+    /// The slot of a database, if it has one.
+    pub fn of(database: u32) -> Option<Self> {
+        if !is_ready() || database == 0 {
             return None;
         }
-        let mine = my_database();
-        SIGNALS
-            .get()
-            .slots
+        let slots = &SIGNALS.get().slots;
+        slots
             .iter()
-            .position(|slot| slot.database.load(Ordering::Acquire) == mine)
+            .position(|slot| slot.database.load(Ordering::Acquire) == database)
             .map(Self)
     }
 
-    /// The slot of this worker's database, taken if it has none yet. `None`: all are taken.
-    pub fn take() -> Option<Self> {
-        let mine = my_database();
-        let mut reports = REPORTS.exclusive();
-        let index = reports
-            .slots
-            .iter()
-            .position(|slot| slot.database == mine)
-            .or_else(|| reports.slots.iter().position(|slot| slot.database == 0))?;
-        reports.slots[index].database = mine;
-        SIGNALS.get().slots[index].database.store(mine, Ordering::Release);
-        Some(Self(index))
+    /// All slots that are taken, with their databases.
+    pub fn all() -> Vec<(u32, Self)> {
+        let slots = SIGNALS.get().slots.iter().enumerate();
+        slots
+            .map(|(index, slot)| (slot.database.load(Ordering::Acquire), Self(index)))
+            .filter(|(database, _)| *database != 0)
+            .collect()
+    }
+
+    /// The slot of a database, which gets one if it has none. `None`: all are taken. Only the launcher does this.
+    pub fn assign(database: u32) -> Option<Self> {
+        if let Some(slot) = Self::of(database) {
+            return Some(slot);
+        }
+        let slots = &SIGNALS.get().slots;
+        let slot = Self(
+            slots
+                .iter()
+                .position(|slot| slot.database.load(Ordering::Acquire) == 0)?,
+        );
+        report::begin(slot.0, database);
+        slot.prepare();
+        slot.signal().database.store(database, Ordering::Release);
+        announce_change();
+        Some(slot)
+    }
+
+    /// The database has no need of it any more. Only the launcher does this, when no worker runs.
+    pub fn free(self) {
+        self.signal().database.store(0, Ordering::Release);
+        report::begin(self.0, 0);
+        self.announce_settled();
+        announce_change();
     }
 
     fn signal(self) -> &'static Signal {
         &SIGNALS.get().slots[self.0]
     }
 
-    /// This process is the worker from now on; `None`: no longer.
-    pub fn set_process(self, process: Option<i32>) {
-        self.signal().process.store(process.unwrap_or(-1), Ordering::Release);
+    /// This process is the worker from now on; `false`: there is another one.
+    pub fn enter(self, process: i32) -> bool {
+        self.signal()
+            .process
+            .compare_exchange(-1, process, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+    }
+
+    /// A worker is about to be started; only the launcher does this.
+    pub fn prepare(self) {
+        let signal = self.signal();
+        for flag in [&signal.stop, &signal.serves, &signal.leaving] {
+            flag.store(false, Ordering::Release);
+        }
+        signal.ending.store(UNEXPECTED, Ordering::Release);
+    }
+
+    /// Says how the worker will have ended.
+    pub fn set_ending(self, ending: Ending) {
+        let ending = match ending {
+            Ending::Unexpected => UNEXPECTED,
+            Ending::Asked => ASKED,
+            Ending::NoExtension => NO_EXTENSION,
+        };
+        self.signal().ending.store(ending, Ordering::Release);
+    }
+
+    /// How the last worker ended.
+    pub fn ending(self) -> Ending {
+        match self.signal().ending.load(Ordering::Acquire) {
+            ASKED => Ending::Asked,
+            NO_EXTENSION => Ending::NoExtension,
+            _ => Ending::Unexpected,
+        }
+    }
+
+    /// This process, which is the worker, is so no longer.
+    pub fn leave(self) {
+        self.signal().process.store(-1, Ordering::SeqCst);
+        announce_change();
+    }
+
+    /// The worker's place among Postgres' processes.
+    pub fn process(self) -> Option<i32> {
+        let process = self.signal().process.load(Ordering::SeqCst);
+        (process >= 0).then_some(process)
+    }
+
+    /// The worker has found the extension.
+    pub fn set_serves(self) {
+        self.signal().serves.store(true, Ordering::Release);
+    }
+
+    /// Whether it has.
+    pub fn serves(self) -> bool {
+        self.signal().serves.load(Ordering::Acquire)
+    }
+
+    /// The worker is about to go, because there is nothing for it; or goes on after all.
+    pub fn set_leaving(self, leaving: bool) {
+        self.signal().leaving.store(leaving, Ordering::SeqCst);
+    }
+
+    /// Asks the worker to go.
+    pub fn ask_to_stop(self) {
+        self.signal().stop.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Whether it was asked to.
+    pub fn is_asked_to_stop(self) -> bool {
+        self.signal().stop.load(Ordering::Acquire)
     }
 
     /// Tells the worker that something was committed. Cannot fail: it runs inside commits.
     pub fn announce_work(self) {
-        let signal = self.signal();
-        signal.work.store(true, Ordering::Release);
-        let process = signal.process.load(Ordering::Acquire);
-        if process >= 0 {
-            // SAFETY: the place is one of Postgres' processes (a worker's, when it wrote it), whose latches live in shared memory
-            // as long as the server; waking another process that has the place by now does no harm.
-            unsafe {
-                let process = (*pg_sys::ProcGlobal).allProcs.offset(process as isize);
-                pg_sys::SetLatch(&raw mut (*process).procLatch);
-            }
+        self.signal().work.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the worker look around itself.
+    pub fn wake(self) {
+        if let Some(process) = self.process() {
+            set_latch(process);
         }
     }
 
@@ -301,9 +268,14 @@ impl Slot {
         self.signal().all.swap(false, Ordering::AcqRel)
     }
 
-    /// Whether there is a worker.
+    /// Whether there is a worker that is going to stay.
     pub fn is_served(self) -> bool {
-        self.signal().process.load(Ordering::Acquire) >= 0
+        self.process().is_some() && !self.signal().leaving.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is (still) the slot of this process' database.
+    pub fn is_mine(self) -> bool {
+        self.signal().database.load(Ordering::Acquire) == my_database()
     }
 
     /// Tells everybody that clients were changed. Cannot fail: it runs inside commits.
@@ -329,32 +301,45 @@ impl Slot {
 
     /// Changes the worker's report.
     pub fn report(self, change: impl FnOnce(&mut Report)) {
-        change(&mut REPORTS.exclusive().slots[self.0]);
+        report::change(self.0, change);
     }
 
     /// Whether a request under way carries the entry `id` of the profile. An entry between the lowest and the highest that
     /// it carries may be taken for one of them: it committed after the request was made.
     pub fn is_in_flight(self, profile: u64, id: i64) -> bool {
-        let reports = REPORTS.share();
-        let report = &reports.slots[self.0];
-        report.in_flight[..report.in_flight_len]
-            .iter()
-            .any(|request| request.profile == profile && (request.from..=request.up_to).contains(&id))
+        report::is_in_flight(self.0, profile, id)
     }
 }
 
-/// The reports of all workers that there are or were.
-pub fn reports() -> Vec<Report> {
-    REPORTS
-        .share()
-        .slots
-        .iter()
-        .filter(|report| report.database != 0)
-        .copied()
-        .collect()
+/// Wakes all who wait for a worker to come or to go.
+pub fn announce_change() {
+    // SAFETY: initialized before any process could see it.
+    unsafe { pg_sys::ConditionVariableBroadcast(changed_condition()) }
 }
 
-fn my_database() -> u32 {
+/// Where they sleep.
+pub fn changed_condition() -> *mut pg_sys::ConditionVariable {
+    SIGNALS.get().changed.0.get()
+}
+
+/// Wakes the process at that place among Postgres' processes. Cannot fail: it runs inside commits.
+pub fn set_latch(process: i32) {
+    // SAFETY: the place is one of Postgres' processes (it wrote it itself), whose latches live in shared memory as long as the
+    // server; waking another process that has the place by now does no harm.
+    unsafe {
+        let process = (*pg_sys::ProcGlobal).allProcs.offset(process as isize);
+        pg_sys::SetLatch(&raw mut (*process).procLatch);
+    }
+}
+
+/// The number of the process at that place.
+pub fn pid_at(process: i32) -> i32 {
+    // SAFETY: a place that a process of this server wrote; see above.
+    unsafe { (*(*pg_sys::ProcGlobal).allProcs.offset(process as isize)).pid }
+}
+
+/// The database of this process, 0 for none.
+pub fn my_database() -> u32 {
     // SAFETY: a plain variable of the process.
     unsafe { pg_sys::MyDatabaseId }.to_u32()
 }

@@ -9,8 +9,9 @@ use target_profile_core::status::{Facts, Pause, Server, Standing, standing};
 use target_profile_core::time::Timestamp;
 
 use super::clock::{from_postgres, now, to_postgres};
-use super::settings;
-use super::shared::{self, Slot, State};
+use super::launcher::{self, database_name};
+use super::shared::{self, SLOTS, Slot};
+use super::{report, settings, summons};
 
 /// The identifier that initdb gave to this cluster.
 #[pg_extern(schema = "target_profile", stable, parallel_safe)]
@@ -19,7 +20,7 @@ fn _system_identifier() -> i64 {
     unsafe { pg_sys::GetSystemIdentifier() }.cast_signed()
 }
 
-/// One row for each database that has a worker or is meant to have one.
+/// One row for each database that has a worker or is meant to have one, and for this one in any case.
 #[pg_extern(schema = "target_profile", volatile, parallel_restricted)]
 #[allow(clippy::type_complexity, reason = "pgrx reads the columns from the signature")]
 fn _workers() -> TableIterator<
@@ -34,25 +35,12 @@ fn _workers() -> TableIterator<
     ),
 > {
     let mut rows = Vec::new();
-    if !shared::is_ready() {
-        let error = "target_profile is not in shared_preload_libraries".to_owned();
-        rows.push((
-            database_name(my_database()),
-            None,
-            "not preloaded".to_owned(),
-            None,
-            Some(error),
-            None,
-        ));
-        return TableIterator::new(rows);
-    }
-    let mut expected = settings::databases();
-    for report in shared::reports() {
-        let database = database_name(pg_sys::Oid::from(report.database));
-        expected.retain(|name| *name != database);
+    let mut mine = Some(shared::my_database());
+    for report in if shared::is_ready() { report::all() } else { Vec::new() } {
+        mine = mine.filter(|database| *database != report.database);
         let error = report.last_error();
         rows.push((
-            database,
+            database_name(report.database),
             (report.pid != 0).then_some(report.pid),
             report.state.as_str().to_owned(),
             time(report.since),
@@ -60,12 +48,44 @@ fn _workers() -> TableIterator<
             time(report.last_error_at),
         ));
     }
-    for database in expected {
-        let state = State::Stopped.as_str().to_owned();
-        let error = "it has not started: does the database exist, and has max_worker_processes room?".to_owned();
-        rows.push((database, None, state, None, Some(error), None));
+    if let Some(database) = mine {
+        let (state, error) = absence();
+        rows.push((database_name(database), None, state.to_owned(), None, Some(error), None));
     }
     TableIterator::new(rows)
+}
+
+/// Why the launcher has no place for this database, which has the extension.
+fn absence() -> (&'static str, String) {
+    // SAFETY: a plain reader of shared memory.
+    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    if !shared::is_ready() {
+        (
+            "not preloaded",
+            "target_profile is not in shared_preload_libraries".to_owned(),
+        )
+    } else if standby {
+        ("standby", "the launcher starts when this server is promoted".to_owned())
+    } else if !launcher::may_serve_mine() {
+        (
+            "excluded",
+            "target_profile.databases leaves this database out".to_owned(),
+        )
+    } else if !summons::is_launcher_running() {
+        (
+            "stopped",
+            "the launcher does not run; it needs one of max_worker_processes, and starts again by itself should it have ended"
+                .to_owned(),
+        )
+    } else {
+        (
+            "stopped",
+            format!(
+                "the launcher has not come to this database: it was created a moment ago, is a template, or {SLOTS} databases have \
+                 a worker"
+            ),
+        )
+    }
 }
 
 /// How a client stands, from what the tables say of it.
@@ -195,20 +215,4 @@ fn time(postgres_time: i64) -> Option<TimestampWithTimeZone> {
     } else {
         TimestampWithTimeZone::try_from(postgres_time).ok()
     }
-}
-
-fn my_database() -> pg_sys::Oid {
-    // SAFETY: a plain variable of the process.
-    unsafe { pg_sys::MyDatabaseId }
-}
-
-/// Its name, or its number if it is gone.
-fn database_name(oid: pg_sys::Oid) -> String {
-    // SAFETY: a look-up inside a transaction; the answer is palloc'd or null.
-    let name = unsafe { pg_sys::get_database_name(oid) };
-    if name.is_null() {
-        return oid.to_u32().to_string();
-    }
-    // SAFETY: a C string, see above.
-    unsafe { std::ffi::CStr::from_ptr(name) }.to_string_lossy().into_owned()
 }

@@ -10,12 +10,15 @@ use std::ffi::c_void;
 use pgrx::prelude::*;
 
 use super::shared::{self, Slot};
+use super::{holds, summons};
 
 thread_local! {
     static REGISTERED: Cell<bool> = const { Cell::new(false) };
     static WORK: Cell<bool> = const { Cell::new(false) };
     static CLIENTS: Cell<bool> = const { Cell::new(false) };
     static ALL: Cell<bool> = const { Cell::new(false) };
+    static DATABASES: Cell<bool> = const { Cell::new(false) };
+    static HOLDING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The worker is told when this transaction commits, and not if it aborts.
@@ -41,6 +44,22 @@ fn all_at_commit() {
     }
 }
 
+/// The launcher is told when this transaction commits: there are other databases.
+pub fn databases_at_commit() {
+    if register() {
+        DATABASES.set(true);
+    }
+}
+
+/// What this session holds is released when this transaction ends. `false`: there is no end to be told of.
+pub fn release_at_end() -> bool {
+    let registered = register();
+    if registered {
+        HOLDING.set(true);
+    }
+    registered
+}
+
 /// Whether this transaction has changed clients.
 pub fn clients_changed_here() -> bool {
     CLIENTS.get()
@@ -62,15 +81,27 @@ fn register() -> bool {
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     let committed = match event {
         pg_sys::XactEvent::XACT_EVENT_COMMIT => true,
-        // What is prepared commits later, in another session; the worker's poll finds it.
+        // What is prepared commits later, in another session, whose COMMIT PREPARED tells the worker.
         pg_sys::XactEvent::XACT_EVENT_ABORT | pg_sys::XactEvent::XACT_EVENT_PREPARE => false,
         _ => return,
     };
     let (work, clients, all) = (WORK.replace(false), CLIENTS.replace(false), ALL.replace(false));
-    if committed
-        && work
-        && let Some(slot) = Slot::of_my_database()
-    {
+    if committed && work {
+        tell(clients, all);
+    }
+    if DATABASES.replace(false) && committed {
+        summons::call_to_list();
+    }
+    // After the list was called for: the launcher must not start a worker for a database that is gone.
+    if HOLDING.replace(false) {
+        holds::release_mine();
+    }
+}
+
+/// Tells the worker of this database; the launcher if there is none.
+fn tell(clients: bool, all: bool) {
+    let slot = Slot::of_my_database();
+    if let Some(slot) = slot {
         if clients {
             slot.announce_clients();
         }
@@ -78,6 +109,15 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
             slot.announce_all();
         }
         slot.announce_work();
+    }
+    // Asked after the worker was told: one that leaves says so first, and looks once more then.
+    if slot.is_some_and(|slot| slot.is_served() && slot.is_mine()) {
+        return;
+    }
+    if clients {
+        summons::call_for(shared::my_database());
+    } else {
+        summons::call_once_for(shared::my_database());
     }
 }
 

@@ -13,6 +13,7 @@ mod error;
 mod fate;
 mod horizon;
 mod ids;
+mod launcher;
 mod outbox;
 mod quota;
 mod request;

@@ -4,7 +4,7 @@ use crate::site::Site;
 
 #[test]
 fn a_restored_dump_keeps_everything_and_sends_nothing_until_adopted() {
-    let site = Site::with(support::Cluster::builder("restore").conf("target_profile.databases", "postgres, copy"));
+    let site = Site::new("restore");
     site.update("sent", r#"{"a": 1}"#);
     site.wait_drained();
     site.db.batch("select target_profile.pause('acme', 'for the dump')");

@@ -197,7 +197,9 @@ impl<'a> Arena<'a> {
              end $$;
              create trigger hold after delete on target_profile.outbox for each statement execute function hold();
              create trigger fail before insert on target_profile.activity for each row
-                 when (new.sent > 0) execute function fail()",
+                 when (new.sent > 0) execute function fail();
+             alter table target_profile.outbox enable always trigger hold;
+             alter table target_profile.activity enable always trigger fail",
         );
         Self {
             mock,

@@ -122,8 +122,8 @@ fn an_entry_that_commits_late_with_a_lower_id_is_sent_by_its_commit() {
 }
 
 #[test]
-fn a_prepared_transaction_is_found_by_the_poll() {
-    let site = Site::with(support::Cluster::builder("prepared").conf("target_profile.poll_interval", "1s"));
+fn a_prepared_transaction_is_sent_when_it_is_committed() {
+    let site = Site::with(support::Cluster::builder("prepared").conf("target_profile.poll_interval", "1h"));
     site.db.batch("begin");
     site.update("two-phase", r#"{"a": 1}"#);
     site.db.batch("prepare transaction 'p'");

@@ -352,11 +352,7 @@ fn the_activity_of_each_minute_is_what_the_responses_add_up_to() {
 
 #[test]
 fn a_dump_keeps_the_ledger() {
-    let site = Site::with(
-        Cluster::builder("quota_dump")
-            .conf("target_profile.databases", "postgres, copy")
-            .conf("target_profile.poll_interval", "1s"),
-    );
+    let site = Site::with(Cluster::builder("quota_dump").conf("target_profile.poll_interval", "1s"));
     set_quota(&site, 20);
     enqueue(&site, "p", 30, 0);
     wait_held(&site);

@@ -32,10 +32,22 @@ impl Site {
     }
 
     pub fn add_client(&self, code: &str) {
-        self.db.query(
+        self.add_client_in(&self.db, code);
+    }
+
+    fn add_client_in(&self, db: &Db, code: &str) {
+        db.query(
             "select target_profile.add_client($1, endpoint => $2, timeout => '5 s')",
             &[&code, &self.mock.endpoint()],
         );
+    }
+
+    /// Another database with the extension and the client.
+    pub fn add_database(&self, name: &str) -> Db {
+        let db = self.cluster.create_db(name);
+        db.batch("create extension target_profile");
+        self.add_client_in(&db, "acme");
+        db
     }
 
     /// Enqueues an update by hand; the outbox id.
@@ -56,8 +68,12 @@ impl Site {
     }
 
     pub fn wait_drained(&self) {
+        self.wait_drained_in(&self.db);
+    }
+
+    pub fn wait_drained_in(&self, db: &Db) {
         self.cluster
-            .wait_sql(&self.db, "select not exists (select from target_profile.outbox)", SOON);
+            .wait_sql(db, "select not exists (select from target_profile.outbox)", SOON);
     }
 
     pub fn wait_until(&self, sql: &str) {

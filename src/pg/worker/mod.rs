@@ -6,112 +6,41 @@
 mod activity;
 mod claim;
 mod guests;
+mod network;
+mod process;
 mod queries;
 mod settle;
 mod transaction;
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use pgrx::bgworkers::BackgroundWorker;
 use pgrx::prelude::*;
-use target_profile_client::Transport;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::drain::{Dispatch, Drain};
+use target_profile_core::launcher::Ending;
 use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
 use super::clock::{day_of, now, postgres_now};
-use super::settings::{self, Snapshot};
-use super::shared::{self, InFlight, Slot, State};
-use super::wait_event;
+use super::report::{InFlight, State};
+use super::settings::Snapshot;
+use super::shared::{self, Slot};
+use super::{holds, summons};
+use process::sleep_until;
+pub use process::{install_signal_handlers, reload_if_asked};
 use transaction::{Access, transaction};
 
-/// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
-const STOP_PATIENCE: Duration = Duration::from_millis(300);
+/// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to
+/// take no longer than a second.
+const STEP_ASIDE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The longest pause after an error.
 const ERROR_PAUSE_CAP: Duration = Duration::from_secs(30);
 
 /// A sweep may take this part of the worker's time: when it takes long (many dead rows), it comes more rarely.
 const SWEEP_SHARE: u32 = 100;
-
-thread_local! {
-    /// Apart from the worker, so that the exit callback reaches it whatever is on the stack.
-    static TRANSPORT: RefCell<Option<Transport>> = const { RefCell::new(None) };
-}
-
-/// Where a worker process starts. Its argument is the place of its database in `target_profile.databases`.
-#[pg_guard]
-#[unsafe(no_mangle)]
-pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
-    install_signal_handlers();
-    let databases = settings::databases();
-    let Some(database) = databases.get(arg.value()) else {
-        return;
-    };
-    BackgroundWorker::connect_worker_to_spi(Some(database), None);
-    let Some(slot) = Slot::take() else {
-        ereport!(
-            PgLogLevel::FATAL,
-            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-            "target_profile cannot serve more databases than it has slots"
-        );
-        return;
-    };
-    transaction::pin_session_settings();
-    // SAFETY: the callback is a plain function of this library.
-    unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(0)) };
-    slot.set_process(Some(shared::my_place()));
-    slot.report(|report| {
-        report.pid = my_pid();
-        report.state = State::Starting;
-        report.since = postgres_now();
-    });
-    Worker::new(slot).run()
-}
-
-unsafe extern "C-unwind" {
-    /// tcop/tcopprot.h: Postgres' own handler of SIGTERM. Declared here because pgrx binds it as a Rust function, which cannot be
-    /// a signal handler; the same for the next.
-    fn die(signal: i32);
-    /// postmaster/interrupt.h: sets a flag and the latch.
-    fn SignalHandlerForConfigReload(signal: i32);
-}
-
-fn install_signal_handlers() {
-    // SAFETY: Postgres' own handlers, installed before signals are let in: `die` also interrupts a query, and its FATAL ends
-    // with exit code 1, after which the postmaster starts the worker again.
-    unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
-        pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
-        pg_sys::BackgroundWorkerUnblockSignals();
-    }
-}
-
-/// Runs when the process ends, on whatever way.
-#[pg_guard]
-unsafe extern "C-unwind" fn at_exit(_code: i32, _arg: pg_sys::Datum) {
-    TRANSPORT.with(|transport| {
-        if let Ok(mut transport) = transport.try_borrow_mut()
-            && let Some(mut transport) = transport.take()
-        {
-            // One that does not end in time (a resolver that hangs) ends with the process.
-            transport.stop(STOP_PATIENCE);
-        }
-    });
-    if let Some(slot) = Slot::of_my_database() {
-        slot.set_process(None);
-        slot.report(|report| {
-            report.pid = 0;
-            report.state = State::Stopped;
-            report.since = postgres_now();
-            report.set_in_flight(std::iter::empty());
-        });
-    }
-}
 
 /// Whether and why the worker may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,36 +101,72 @@ impl Worker {
             unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
             pgrx::check_for_interrupts!();
             self.reload_if_asked();
+            if self.slot.is_asked_to_stop() || holds::is_held(shared::my_database()) {
+                self.step_aside();
+            }
             if now() >= self.not_before {
                 match self.cycle() {
                     Ok(()) => self.errors = 0,
                     Err(error) => self.note_error(&error),
                 }
             }
+            if self.standing == Standing::NoExtension && self.errors == 0 {
+                self.leave();
+                continue;
+            }
             self.wait();
         }
     }
 
+    /// Somebody wants the database for himself, or it shall not be served any more: settles what has been answered, gives what is
+    /// under way a moment to be, and ends. What is not answered by then is sent again by the next worker.
+    fn step_aside(&mut self) -> ! {
+        let patience = now().plus(STEP_ASIDE_PATIENCE);
+        loop {
+            // SAFETY: this process' own latch.
+            unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+            pgrx::check_for_interrupts!();
+            let reports = network::reports();
+            for report in reports {
+                // What would follow is left to the next worker.
+                self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
+            }
+            if self.drain.in_flight() == 0 || now() >= patience {
+                break;
+            }
+            sleep_until(patience, network::wake_fd());
+        }
+        if let Err(error) = self.settle() {
+            // The next worker sends it again; nothing is lost.
+            self.note_error(&error);
+        }
+        self.slot.set_ending(Ending::Asked);
+        // SAFETY: outside of a transaction; runs the callbacks and does not return.
+        unsafe { pg_sys::proc_exit(0) }
+    }
+
+    /// The extension is not there, so this process must not take a place among `max_worker_processes`. Looks once more after it
+    /// has said that it goes: a commit that creates the extension is either seen by that look, or sees this and tells the launcher.
+    fn leave(&mut self) {
+        self.slot.set_leaving(true);
+        let found = transaction("looking around", Access::Read, |client| guests::outbox(client));
+        if matches!(found, Ok(None)) {
+            self.slot.set_ending(Ending::NoExtension);
+            // SAFETY: outside of a transaction; runs the callbacks and does not return.
+            unsafe { pg_sys::proc_exit(0) }
+        }
+        self.slot.set_leaving(false);
+        self.next_poll = now();
+    }
+
     fn reload_if_asked(&mut self) {
-        // SAFETY: the flag is set by the SIGHUP handler of this process, and cleared before the file is read.
-        let asked = unsafe {
-            let asked = (&raw const pg_sys::ConfigReloadPending).read_volatile() != 0;
-            (&raw mut pg_sys::ConfigReloadPending).write_volatile(0);
-            asked
-        };
-        if asked {
-            // SAFETY: between transactions, as every background process does it.
-            unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
+        if reload_if_asked() {
             let before = std::mem::replace(&mut self.settings, Snapshot::take());
             self.drain.set_enabled(self.settings.enabled);
             self.drain.set_limits(self.settings.limits.clone());
             self.drain.new_work();
             // The file may hold other certificates under the same name, so the transport is renewed each time.
-            let renewed = TRANSPORT.with_borrow(|transport| {
-                transport
-                    .as_ref()
-                    .map_or(Ok(()), |transport| transport.renew(&self.settings.transport))
-            });
+            let renewed = network::renew(&self.settings.transport);
             if let Err(error) = renewed {
                 self.settings.transport = before.transport;
                 self.note_error(&format!("the settings of the connection stay as they were: {error}"));
@@ -223,12 +188,13 @@ impl Worker {
             }
             return Ok(());
         }
-        ensure_transport(&self.settings)?;
+        network::ensure(&self.settings.transport)?;
         if work {
             self.drain.new_work();
         }
-        if polling {
-            self.keep_house()?;
+        if polling && let Err(error) = self.keep_house() {
+            // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
+            self.remember(&error);
         }
         if polling || self.slot.take_all() {
             self.drain.sweep();
@@ -268,14 +234,18 @@ impl Worker {
             self.forget();
             self.standing = Standing::NoExtension;
         }
+        if standing != Standing::NoExtension && !self.slot.serves() {
+            self.slot.set_serves();
+            // It may have another database looked into.
+            summons::call();
+        }
         if !matches!(standing, Standing::Adopted(_)) {
             self.standing = standing;
-            // An extension that is created, or adopted, announces itself.
+            // A database that is adopted announces itself.
             self.clients_version = Some(version);
-            self.show(match standing {
-                Standing::NotAdopted => State::NotAdopted,
-                _ => State::NoExtension,
-            });
+            if standing == Standing::NotAdopted {
+                self.show(State::NotAdopted);
+            }
             return Ok(());
         }
         if !self.is_adopted() {
@@ -352,12 +322,11 @@ impl Worker {
     }
 
     fn take_reports(&mut self) {
-        let reports = TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports));
         let mut next = Vec::new();
-        for report in reports {
+        for report in network::reports() {
             next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
         }
-        send(next);
+        network::send(next);
     }
 
     fn settle(&mut self) -> Result<(), String> {
@@ -436,7 +405,7 @@ impl Worker {
         let dispatches = self.drain.send(dispatches, at);
         self.publish_in_flight();
         self.show(State::Active);
-        send(dispatches);
+        network::send(dispatches);
         Ok(())
     }
 
@@ -484,8 +453,12 @@ impl Worker {
         let pause = retry::backoff(self.errors, fastrand::f64()).min(ERROR_PAUSE_CAP);
         self.not_before = now().plus(pause);
         self.clients_version = None;
-        self.slot.report(|report| report.set_error(error, postgres_now()));
+        self.remember(error);
         self.show(State::Failing);
+    }
+
+    fn remember(&self, error: &str) {
+        self.slot.report(|report| report.set_error(error, postgres_now()));
     }
 
     /// Sleeps until there is a reason not to: a commit, an answer, a signal, or the next thing that is due.
@@ -510,29 +483,7 @@ impl Worker {
                 (true, _) => State::Active,
             });
         }
-        let fd = if failing {
-            None
-        } else {
-            TRANSPORT.with_borrow(|transport| transport.as_ref().map(Transport::wake_fd))
-        };
-        // Rounded up: a wait that ends too early would spin.
-        let timeout = i64::try_from(until.since(now).as_micros().div_ceil(1000)).unwrap_or(i64::MAX);
-        let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
-        let events = if fd.is_some() {
-            events | pg_sys::WL_SOCKET_READABLE
-        } else {
-            events
-        };
-        // SAFETY: this process' own latch, and a descriptor that lives as long as the transport, which this thread owns.
-        unsafe {
-            pg_sys::WaitLatchOrSocket(
-                pg_sys::MyLatch,
-                events as i32,
-                fd.unwrap_or(pg_sys::PGINVALID_SOCKET),
-                timeout.min(3_600_000),
-                wait_event::named(c"TargetProfileWorkerMain"),
-            );
-        }
+        sleep_until(until, if failing { None } else { network::wake_fd() });
     }
 }
 
@@ -540,32 +491,4 @@ impl Worker {
 fn ago(retention: Duration) -> Timestamp {
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_unix_micros(now().unix_micros().saturating_sub(retention))
-}
-
-fn send(dispatches: Vec<Dispatch>) {
-    if !dispatches.is_empty() {
-        TRANSPORT.with_borrow(|transport| {
-            if let Some(transport) = transport {
-                transport.send(dispatches);
-            }
-        });
-    }
-}
-
-/// Starts the I/O thread when there is something to send for the first time, or when it has died.
-fn ensure_transport(settings: &Snapshot) -> Result<(), String> {
-    TRANSPORT.with_borrow_mut(|transport| {
-        if transport.as_ref().is_some_and(Transport::is_alive) {
-            return Ok(());
-        }
-        // Signals are for this thread: one that lands on another would wake nobody.
-        let started = transaction::with_signals_blocked(|| Transport::start(&settings.transport));
-        *transport = Some(started.map_err(|error| error.to_string())?);
-        Ok(())
-    })
-}
-
-fn my_pid() -> i32 {
-    // SAFETY: a plain variable of the process.
-    unsafe { pg_sys::MyProcPid }
 }

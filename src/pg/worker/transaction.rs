@@ -75,10 +75,12 @@ fn describe(caught: &CaughtError) -> String {
 pub fn pin_session_settings() {
     // Names are resolved in pg_catalog only. No table is scanned as a whole, whatever the statistics say: that of a queue
     // are wrong most of the time. A lock that somebody holds for DDL is not waited for, but tried again. A commit is
-    // durable here; waiting for a standby as well would only make repeats rarer.
+    // durable here; waiting for a standby as well would only make repeats rarer. A user's foreign key, trigger or rule on our tables,
+    // or an event trigger, must not stop the sending: what is enabled ALWAYS fires, all else does not.
     for (name, value) in [
         (c"search_path", c"pg_catalog, pg_temp"),
         (c"application_name", c"target_profile"),
+        (c"session_replication_role", c"replica"),
         (c"lock_timeout", c"1s"),
         (c"statement_timeout", c"0"),
         (c"idle_in_transaction_session_timeout", c"0"),

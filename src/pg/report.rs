@@ -1,0 +1,201 @@
+//! What a worker says of itself, in shared memory: for the view `worker`, and for whoever asks whether an entry is in flight.
+
+use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
+
+use super::settings::MAX_IN_FLIGHT_LIMIT;
+use super::shared::SLOTS;
+
+const TEXT_BYTES: usize = 512;
+
+static REPORTS: PgLwLock<Reports> = unsafe {
+    // SAFETY: the name is ours alone.
+    PgLwLock::new(c"target_profile reports")
+};
+
+/// Asks for the memory; called once, in the postmaster.
+pub fn request() {
+    pg_shmem_init!(REPORTS = Reports::new());
+}
+
+/// What a worker says of itself, and the launcher of one that does not run; for the view `worker`.
+#[derive(Clone, Copy)]
+pub struct Report {
+    /// Its database's OID, 0 for none.
+    pub database: u32,
+    /// Its process, 0 when it does not run.
+    pub pid: i32,
+    /// What it does.
+    pub state: State,
+    /// Since when, in Postgres' time.
+    pub since: i64,
+    /// When the last error happened, in Postgres' time; 0 for never.
+    pub last_error_at: i64,
+    last_error: Text,
+    in_flight: [InFlight; MAX_IN_FLIGHT_LIMIT as usize],
+    in_flight_len: usize,
+}
+
+/// One profile whose request is under way: which, and the entries that it carries.
+#[derive(Clone, Copy, Default)]
+pub struct InFlight {
+    /// The profile's fingerprint.
+    pub profile: u64,
+    /// The lowest outbox id in the request.
+    pub from: i64,
+    /// The highest outbox id in the request.
+    pub up_to: i64,
+}
+
+/// What a worker does, or why there is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// It is not running.
+    Stopped,
+    /// Not yet connected, or not yet looked around.
+    Starting,
+    /// It ended unexpectedly, and is started again in a while.
+    Restarting,
+    /// `max_worker_processes` is used up.
+    NoWorkerSlot,
+    /// A statement runs that wants nobody in the database.
+    Held,
+    /// The database is a copy: `adopt()` is needed.
+    NotAdopted,
+    /// `target_profile.enabled` is off.
+    Disabled,
+    /// Waiting for work.
+    Idle,
+    /// Sending.
+    Active,
+    /// An error ended the last cycle; it tries again soon.
+    Failing,
+}
+
+impl State {
+    /// As the view shows it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Starting => "starting",
+            Self::Restarting => "restarting",
+            Self::NoWorkerSlot => "no worker slot",
+            Self::Held => "held",
+            Self::NotAdopted => "not adopted",
+            Self::Disabled => "disabled",
+            Self::Idle => "idle",
+            Self::Active => "active",
+            Self::Failing => "failing",
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Text {
+    bytes: [u8; TEXT_BYTES],
+    len: usize,
+}
+
+impl Text {
+    const EMPTY: Self = Self {
+        bytes: [0; TEXT_BYTES],
+        len: 0,
+    };
+
+    fn set(&mut self, text: &str) {
+        let mut len = text.len().min(TEXT_BYTES);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        self.bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        self.len = len;
+    }
+
+    fn get(&self) -> String {
+        String::from_utf8_lossy(&self.bytes[..self.len]).into_owned()
+    }
+}
+
+struct Reports {
+    slots: [Report; SLOTS],
+}
+
+// SAFETY: plain values, guarded by the lock.
+unsafe impl PGRXSharedMemory for Reports {}
+
+impl Reports {
+    fn new() -> Self {
+        Self {
+            slots: [Report::FREE; SLOTS],
+        }
+    }
+}
+
+impl Report {
+    const FREE: Self = Self {
+        database: 0,
+        pid: 0,
+        state: State::Stopped,
+        since: 0,
+        last_error_at: 0,
+        last_error: Text::EMPTY,
+        in_flight: [InFlight {
+            profile: 0,
+            from: 0,
+            up_to: 0,
+        }; MAX_IN_FLIGHT_LIMIT as usize],
+        in_flight_len: 0,
+    };
+
+    /// The last error, empty for none.
+    pub fn last_error(&self) -> String {
+        self.last_error.get()
+    }
+
+    /// Takes note of an error.
+    pub fn set_error(&mut self, text: &str, at: i64) {
+        self.last_error.set(text);
+        self.last_error_at = at;
+    }
+
+    /// Says what is in flight now.
+    pub fn set_in_flight(&mut self, profiles: impl Iterator<Item = InFlight>) {
+        self.in_flight_len = 0;
+        for (place, profile) in self.in_flight.iter_mut().zip(profiles) {
+            *place = profile;
+            self.in_flight_len += 1;
+        }
+    }
+}
+
+/// The slot is another database's from now on, 0 for nobody's.
+pub fn begin(slot: usize, database: u32) {
+    REPORTS.exclusive().slots[slot] = Report {
+        database,
+        ..Report::FREE
+    };
+}
+
+/// Changes the report of a slot.
+pub fn change(slot: usize, change: impl FnOnce(&mut Report)) {
+    change(&mut REPORTS.exclusive().slots[slot]);
+}
+
+/// Whether a request under way carries the entry.
+pub fn is_in_flight(slot: usize, profile: u64, id: i64) -> bool {
+    let reports = REPORTS.share();
+    let report = &reports.slots[slot];
+    report.in_flight[..report.in_flight_len]
+        .iter()
+        .any(|request| request.profile == profile && (request.from..=request.up_to).contains(&id))
+}
+
+/// The reports of all databases that have a slot.
+pub fn all() -> Vec<Report> {
+    REPORTS
+        .share()
+        .slots
+        .iter()
+        .filter(|report| report.database != 0)
+        .copied()
+        .collect()
+}

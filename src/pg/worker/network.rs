@@ -1,0 +1,73 @@
+//! The worker's I/O thread: the one that has the network.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use target_profile_client::{Options, Transport};
+use target_profile_core::drain::{Dispatch, Report};
+
+use super::transaction::with_signals_blocked;
+
+/// How long the I/O thread is waited for at the end: a fast shutdown must not notice it.
+const STOP_PATIENCE: Duration = Duration::from_millis(300);
+
+thread_local! {
+    /// Apart from the worker, so that the exit callback reaches it whatever is on the stack.
+    static TRANSPORT: RefCell<Option<Transport>> = const { RefCell::new(None) };
+}
+
+/// Readable when there are answers.
+pub fn wake_fd() -> Option<i32> {
+    TRANSPORT.with_borrow(|transport| transport.as_ref().map(Transport::wake_fd))
+}
+
+/// The answers that have come.
+pub fn reports() -> Vec<Report> {
+    TRANSPORT.with_borrow(|transport| transport.as_ref().map_or_else(Vec::new, Transport::reports))
+}
+
+/// Hands over what is to be sent.
+pub fn send(dispatches: Vec<Dispatch>) {
+    if !dispatches.is_empty() {
+        TRANSPORT.with_borrow(|transport| {
+            if let Some(transport) = transport {
+                transport.send(dispatches);
+            }
+        });
+    }
+}
+
+/// Starts the I/O thread when there is something to send for the first time, or when it has died.
+pub fn ensure(options: &Options) -> Result<(), String> {
+    TRANSPORT.with_borrow_mut(|transport| {
+        if transport.as_ref().is_some_and(Transport::is_alive) {
+            return Ok(());
+        }
+        // Signals are for this thread: one that lands on another would wake nobody.
+        let started = with_signals_blocked(|| Transport::start(options));
+        *transport = Some(started.map_err(|error| error.to_string())?);
+        Ok(())
+    })
+}
+
+/// Connects by these settings from now on, if there is an I/O thread.
+pub fn renew(options: &Options) -> Result<(), String> {
+    TRANSPORT.with_borrow(|transport| {
+        transport
+            .as_ref()
+            .map_or(Ok(()), |transport| transport.renew(options))
+            .map_err(|error| error.to_string())
+    })
+}
+
+/// Ends it. Runs when the process ends, whatever is on the stack.
+pub fn stop() {
+    TRANSPORT.with(|transport| {
+        if let Ok(mut transport) = transport.try_borrow_mut()
+            && let Some(mut transport) = transport.take()
+        {
+            // One that does not end in time (a resolver that hangs) ends with the process.
+            transport.stop(STOP_PATIENCE);
+        }
+    });
+}

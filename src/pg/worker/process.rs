@@ -106,6 +106,16 @@ pub fn reload_if_asked() -> bool {
     asked
 }
 
+/// Ends this process for good: the postmaster does not start it again. Outside of a transaction.
+pub fn exit() -> ! {
+    // SAFETY: runs the callbacks and does not return, though the binding for PostgreSQL 18 does not say so.
+    unsafe {
+        pg_sys::proc_exit(0);
+        #[cfg(feature = "pg18")]
+        std::process::abort()
+    }
+}
+
 /// Sleeps until then, or until the latch is set, or the descriptor says that there are answers.
 pub fn sleep_until(until: Timestamp, fd: Option<i32>) {
     // Rounded up: a wait that ends too early would spin.

@@ -14,6 +14,11 @@ COMMENT ON FUNCTION target_profile.watch(regclass, text, text, text, text[], tex
 COMMENT ON FUNCTION target_profile.unwatch(regclass, text, text) IS
     'Drops the triggers that watch has created: all of a table, those of a client, or one';
 
+COMMENT ON PROCEDURE target_profile.backfill(regclass, text, text, text, integer, boolean) IS
+    'Enqueues the rows of a watched table that are there already, a chunk a transaction; the same call goes on where it stopped';
+COMMENT ON FUNCTION target_profile.stop_backfill(regclass, text, text) IS
+    'Has a running backfill end after its chunk; false: none is running';
+
 COMMENT ON FUNCTION target_profile.add_client(text, text, text, text, bigint, double precision, interval, text, text, integer, interval, integer, interval) IS
     'Registers a client code; settings left out have their defaults. The first call also makes this database the one that may send';
 COMMENT ON FUNCTION target_profile.set_client(text, text, text, text, bigint, double precision, interval, text, text, integer, interval, integer, interval, text[]) IS
@@ -59,7 +64,8 @@ COMMENT ON COLUMN target_profile.client.resumed_at IS 'When resume was called la
 
 COMMENT ON TABLE target_profile.outbox IS 'Updates that wait to be sent; rows go when Target has accepted them';
 COMMENT ON COLUMN target_profile.outbox.attrs IS 'What will be sent: a flat object of strings';
-COMMENT ON COLUMN target_profile.outbox.source IS 'function, or the table whose trigger wrote the entry';
+COMMENT ON COLUMN target_profile.outbox.source IS
+    'function, or the table whose trigger wrote the entry, or backfill and the table';
 COMMENT ON COLUMN target_profile.outbox.attempts IS 'Attempts that count against max_attempts';
 COMMENT ON COLUMN target_profile.outbox.next_attempt_at IS 'Not sent again before; NULL: not tried yet';
 COMMENT ON COLUMN target_profile.outbox.last_outcome IS 'How the last attempt ended';
@@ -114,6 +120,23 @@ COMMENT ON VIEW target_profile.watch_state IS
 COMMENT ON COLUMN target_profile.watch_state.state IS
     'table dropped, client not registered, column missing, trigger missing, trigger disabled or ok: the first that applies';
 
+COMMENT ON VIEW target_profile.backfill_progress IS 'The last backfill of each watch: how far it is';
+COMMENT ON COLUMN target_profile.backfill_progress.state IS
+    'running, stopping, stopped, failed, finished, or interrupted: cancelled, or its session ended';
+COMMENT ON COLUMN target_profile.backfill_progress.total_estimate IS 'How many rows there were when it began, as the planner saw it';
+COMMENT ON COLUMN target_profile.backfill_progress.rate IS 'Rows a second, since it was called last';
+COMMENT ON COLUMN target_profile.backfill_progress.entries IS 'Of the rows done, those that went to the outbox';
+COMMENT ON COLUMN target_profile.backfill_progress.invalid IS 'Of the rows done, those that went to dead_letter';
+COMMENT ON COLUMN target_profile.backfill_progress.without_id IS 'Rows that were left out, because their id is NULL';
+COMMENT ON COLUMN target_profile.backfill_progress.locked IS 'Rows that other transactions had locked, and that are tried again';
+COMMENT ON COLUMN target_profile.backfill_progress.last_error IS 'Why the last chunk was undone, if it was';
+COMMENT ON TABLE target_profile.backfill_run IS 'What backfill_progress is made of, and where a backfill goes on';
+COMMENT ON COLUMN target_profile.backfill_run.last_id IS 'The id up to which the rows are done, as text';
+COMMENT ON COLUMN target_profile.backfill_run.locked_ids IS 'Ids among them whose rows other transactions had locked';
+COMMENT ON COLUMN target_profile.backfill_run.sorts IS 'Whether no index gives the order of the ids';
+COMMENT ON COLUMN target_profile.backfill_run.condition IS 'The condition as Postgres writes it';
+COMMENT ON SEQUENCE target_profile.backfill_run_id_seq IS 'Numbers of backfills, by which their sessions lock them';
+
 COMMENT ON TABLE target_profile.binding IS 'The cluster and database that may send; written by the first add_client and by adopt';
 COMMENT ON TABLE target_profile.backing_off IS 'Clients whose endpoint does not work at present, as the worker sees it';
 
@@ -151,3 +174,7 @@ COMMENT ON FUNCTION target_profile._check_client() IS 'Internal: checks a row of
 COMMENT ON FUNCTION target_profile._clients_changed() IS 'Internal: tells the worker that clients were changed';
 COMMENT ON FUNCTION target_profile._watch_row() IS 'Internal: the row triggers that watch creates; collects entries';
 COMMENT ON FUNCTION target_profile._watch_flush() IS 'Internal: the statement trigger that watch creates; writes what was collected';
+COMMENT ON FUNCTION target_profile._backfill_begin(oid, text, text, text, integer, boolean) IS 'Internal: a backfill begins or goes on';
+COMMENT ON FUNCTION target_profile._backfill_chunk(integer, integer) IS 'Internal: one chunk of a backfill';
+COMMENT ON FUNCTION target_profile._backfill_failed(integer, text) IS 'Internal: records why a chunk was undone';
+COMMENT ON FUNCTION target_profile._backfill_end(integer) IS 'Internal: the session does not run a backfill any more';

@@ -13,7 +13,7 @@ BEGIN
             '@extschema@.target_profile_preview(text, text, text, jsonb)',
             '@extschema@.target_profile_trigger()']::pg_catalog.regprocedure[])
     LOOP
-        EXECUTE pg_catalog.format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', f);
+        EXECUTE pg_catalog.format('REVOKE ALL ON ROUTINE %s FROM PUBLIC', f);
     END LOOP;
 END
 $$;

@@ -21,14 +21,14 @@ BEGIN
         'target_profile._in_flight(text, text, text, bigint)']::regprocedure[]) f;
     IF level IN ('writer', 'admin') THEN
         RETURN QUERY
-        SELECT 'EXECUTE', 'FUNCTION ' || f::text
+        SELECT 'EXECUTE', 'ROUTINE ' || f::text
         FROM unnest(target_profile._entry_points() || target_profile._watch_functions()) f;
     END IF;
     IF level IN ('reader', 'admin') THEN
         RETURN QUERY
         SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
         FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker',
-            'watched_table', 'watch_state']) t;
+            'watched_table', 'watch_state', 'backfill_run', 'backfill_progress']) t;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
@@ -73,14 +73,15 @@ AS $$
       AND p.pronamespace <> 'target_profile'::regnamespace
 $$;
 
--- What wiring a table takes, and what its triggers run.
+-- What wiring a table takes, what its triggers run, and what sends the rows that are there already.
 CREATE FUNCTION target_profile._watch_functions() RETURNS regprocedure[]
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT array_agg(p.oid::regprocedure)
     FROM pg_proc p
     WHERE p.pronamespace = 'target_profile'::regnamespace
-      AND p.proname IN ('watch', 'unwatch', '_watch_row', '_watch_flush')
+      AND p.proname IN ('watch', 'unwatch', '_watch_row', '_watch_flush', 'backfill', 'stop_backfill',
+          '_backfill_begin', '_backfill_chunk', '_backfill_failed', '_backfill_end')
 $$;
 
 -- What decides for the view status how a client stands; by its name, because its arguments are many.

@@ -44,9 +44,21 @@ pgrx::extension_sql_file!(
 );
 pgrx::extension_sql_file!("../sql/watch.sql", name = "watch", requires = ["tables"]);
 pgrx::extension_sql_file!(
+    "../sql/backfill.sql",
+    name = "backfill",
+    requires = [
+        "watch",
+        pg::backfill::target_profile::_backfill_begin,
+        pg::backfill::target_profile::_backfill_chunk,
+        pg::backfill::target_profile::_backfill_failed,
+        pg::backfill::target_profile::_backfill_end,
+        pg::backfill::stop_backfill,
+    ]
+);
+pgrx::extension_sql_file!(
     "../sql/grants.sql",
     name = "grants",
-    requires = ["views", "dead_letters", "activity", "watch"]
+    requires = ["views", "dead_letters", "activity", "watch", "backfill"]
 );
 pgrx::extension_sql_file!(
     "../sql/comments.sql",

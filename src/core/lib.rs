@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attrs;
+pub mod backfill;
 pub mod breaker;
 pub mod budget;
 pub mod client_code;

@@ -6,6 +6,8 @@ use target_profile_core::error::{Error as CoreError, ErrorKind};
 use target_profile_core::settings::SettingError;
 use thiserror::Error;
 
+use super::backfill::fault::BackfillFault;
+
 /// Whatever can be wrong with a call, before it becomes an error of Postgres.
 #[derive(Debug, Error)]
 pub enum Fault {
@@ -50,6 +52,9 @@ pub enum Fault {
     /// A table that cannot be watched so.
     #[error("{0}")]
     Watch(WatchFault),
+    /// A backfill that cannot run.
+    #[error(transparent)]
+    Backfill(#[from] BackfillFault),
     /// A trigger that cannot do its work as it was created.
     #[error("{0}")]
     Trigger(TriggerFault),
@@ -218,6 +223,7 @@ impl Fault {
             | Self::Pause
             | Self::Trigger(_) => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::Watch(fault) => fault.sqlstate(),
+            Self::Backfill(fault) => fault.sqlstate(),
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::BadClient { .. } | Self::WaitForOwn(_) | Self::WaitInFixedSnapshot | Self::NotPreloaded => {
                 PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
@@ -232,6 +238,7 @@ impl Fault {
             Self::Setting(SettingError::OutOfRange { value, .. }) => Some(format!("The value is {value}.")),
             Self::UnknownClient(code) => Some(format!("The client code is {}.", quoted(code))),
             Self::Watch(fault) => fault.detail(),
+            Self::Backfill(fault) => fault.detail(),
             Self::Trigger(TriggerFault::NullIdExpression(expression)) => {
                 Some(format!("The id is {}.", quoted(expression)))
             }
@@ -247,6 +254,7 @@ impl Fault {
         let hint = match self {
             Self::Core(error) | Self::Setting(SettingError::Rule(error)) => return error.hint(),
             Self::Watch(fault) => return fault.hint().map(str::to_owned),
+            Self::Backfill(fault) => fault.hint(),
             Self::Setting(SettingError::OutOfRange { .. }) => return None,
             Self::Setting(SettingError::Token) => {
                 "A token is at most 4096 printable ASCII characters without spaces; give it without \"Bearer\"."

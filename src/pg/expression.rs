@@ -113,7 +113,10 @@ fn fault(expression: &str, error: Option<String>) -> Fault {
 }
 
 /// The one expression that the text is.
-fn parse(condition: &str) -> Result<*mut pg_sys::Node, Fault> {
+///
+/// # Errors
+/// It is none, or more than one.
+pub fn parse(condition: &str) -> Result<*mut pg_sys::Node, Fault> {
     let text = CString::new(condition).map_err(|_| fault(condition, None))?;
     // The parser keeps nothing but memory, so an error of it needs no subtransaction.
     let found = PgTryBuilder::new(|| {

@@ -7,6 +7,7 @@
 // The only place of the project that needs it; `undocumented_unsafe_blocks` asks for the reason each time.
 #![allow(unsafe_code)]
 
+pub mod backfill;
 pub mod catalog;
 pub mod clients;
 pub mod clock;
@@ -24,6 +25,7 @@ pub mod owner;
 pub mod report;
 pub mod result;
 pub mod row_id;
+mod row_update;
 pub mod session;
 pub mod settings;
 pub mod shared;

@@ -202,6 +202,8 @@ pub struct Unsendable {
     pub profile_id: Option<String>,
     /// The attributes as far as they could be read, as JSON.
     pub attrs: Option<String>,
+    /// As in the outbox.
+    pub priority: i16,
 }
 
 /// Writes a dead letter in the caller's transaction, for a row that cannot be a valid update.
@@ -220,7 +222,7 @@ pub fn bury(update: Unsendable, source: &str, reason: &str) -> Result<(), Fault>
                         update.id_kind.into(),
                         update.profile_id.into(),
                         update.attrs.into(),
-                        0_i16.into(),
+                        update.priority.into(),
                         source.into(),
                         reason.into(),
                     ],

@@ -50,8 +50,8 @@ impl Outbox {
     }
 }
 
-/// A relation of the schema `target_profile`.
-fn relation(name: &CStr) -> Option<pg_sys::Oid> {
+/// A relation of the schema `target_profile`; `None`: it does not exist.
+pub fn relation(name: &CStr) -> Option<pg_sys::Oid> {
     // SAFETY: look-ups in the system cache, inside a transaction.
     let oid = unsafe {
         let schema = pg_sys::get_namespace_oid(c"target_profile".as_ptr(), true);

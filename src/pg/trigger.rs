@@ -12,19 +12,13 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTrigger};
 use serde_json::Value;
-use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::error::Error as CoreError;
-use target_profile_core::id::ProfileKey;
-use target_profile_core::request;
 use target_profile_core::watch::{OnInvalid, Selection};
 
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{self, Origin, Unsendable};
 use super::wiring::{self, Arguments, Column, Id, Mapped, Wiring};
-use super::{clients, collector, value};
-
-/// A dead letter keeps attributes up to this size, bytes of JSON.
-const BURIED_ATTRS_BYTES: usize = 1024 * 1024;
+use super::{collector, row_update, value};
 
 unsafe extern "C-unwind" {
     /// utils/datum.h: whether two values of one type are the same bytes, however they are stored.
@@ -67,9 +61,6 @@ pub mod target_profile {
         Ok(unchanged(trigger))
     }
 }
-
-/// What a row says: by which trigger, of which profile, and what.
-type Update<'w> = (&'w Rc<Origin>, ProfileKey, FlatAttrs);
 
 /// How an entry gets into the outbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -138,7 +129,7 @@ impl Change<'_> {
             Err(fault) => return self.bury(fault, &[]),
         };
         match self.update(&wiring, &values) {
-            Ok(Some((origin, key, attrs))) => match self.way {
+            Ok(Some((origin, (key, attrs)))) => match self.way {
                 Way::Insert => outbox::enqueue(&key, &attrs, origin.priority, &origin.source).map(|_| ()),
                 Way::Collect => collector::collect(origin, key.id, attrs),
             },
@@ -192,7 +183,11 @@ impl Change<'_> {
     }
 
     /// The update that the row makes; `None`: there is nothing to send, all mapped columns are NULL.
-    fn update<'w>(&self, wiring: &'w Wiring, values: &[(&str, Value)]) -> Result<Option<Update<'w>>, Fault> {
+    fn update<'w>(
+        &self,
+        wiring: &'w Wiring,
+        values: &[(&str, Value)],
+    ) -> Result<Option<(&'w Rc<Origin>, row_update::Update)>, Fault> {
         let origin = wiring.origin.as_ref().map_err(CoreError::clone)?;
         let id = self.id(&wiring.id, self.row_after())?.ok_or_else(|| {
             Fault::Trigger(match &wiring.id {
@@ -200,15 +195,7 @@ impl Change<'_> {
                 Id::Expression(expression) => TriggerFault::NullIdExpression(expression.as_str().to_owned()),
             })
         })?;
-        let key = ProfileKey::new(origin.client.clone(), origin.kind, &id)?;
-        let settings = clients::registered(key.client.as_str())?;
-        let attrs = match FlatAttrs::from_columns(values, &settings.flatten) {
-            Ok(attrs) => attrs,
-            Err(CoreError::NothingToSend) => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
-        request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
-        Ok(Some((origin, key, attrs)))
+        Ok(row_update::update(origin, &id, values)?.map(|update| (origin, update)))
     }
 
     /// The row goes to the dead letters, and whoever wrote it is told: once a statement for each trigger and kind of fault. Or
@@ -221,13 +208,6 @@ impl Change<'_> {
         {
             return Err(fault);
         }
-        // What is far too large to be sent is not worth keeping twice, and jsonb would refuse its largest strings.
-        let attrs = (!values.is_empty())
-            .then(|| {
-                let object = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-                Value::Object(object.collect()).to_string()
-            })
-            .filter(|text| text.len() <= BURIED_ATTRS_BYTES);
         let id_column = arguments.id_column().filter(|_| self.trigger.event().fired_for_row());
         let update = Unsendable {
             client_code: arguments.client_code().map(str::to_owned),
@@ -235,7 +215,8 @@ impl Change<'_> {
             profile_id: id_column
                 .and_then(|name| wiring::id(self.trigger, name).ok())
                 .and_then(|id| self.id(&id, self.row_after()).ok().flatten()),
-            attrs,
+            attrs: row_update::attrs_to_bury(values),
+            priority: 0,
         };
         outbox::bury(update, &wiring::source(self.trigger), &fault.reason())?;
         if first_in_statement(self.trigger.trigger().tgoid, &fault.to_string()) {

@@ -74,7 +74,7 @@ pub unsafe fn to_text(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<String, 
 ///
 /// # Safety
 /// As [`to_json`].
-unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
+pub unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
     let mut function = pg_sys::InvalidOid;
     let mut is_varlena = false;
     // SAFETY: a look-up, then a call of the type's own function on a value of the type.

@@ -89,7 +89,10 @@ fn watch(
             always: always.ok_or(Fault::NullArgument("always"))?,
         };
         clients::registered(watch.client.as_str())?;
-        let table = Table::of(table.ok_or(Fault::NullArgument("table"))?)?;
+        let table = Table::of(
+            table.ok_or(Fault::NullArgument("table"))?,
+            pg_sys::ShareRowExclusiveLock,
+        )?;
         watch.wire(&table)
     };
     or_raise(given());
@@ -109,7 +112,7 @@ fn unwatch(table: Option<pg_sys::Oid>, client_code: Option<&str>, id_kind: Optio
         let client = client_code.map(ClientCode::parse).transpose()?;
         let kind = id_kind.map(IdKind::parse).transpose()?;
         // What a dropped table has left is nobody's any more.
-        let table = match Table::of(oid) {
+        let table = match Table::of(oid, pg_sys::AccessExclusiveLock) {
             Err(Fault::Watch(WatchFault::NoTable(_))) => None,
             found => Some(found?),
         };
@@ -169,11 +172,12 @@ struct Table {
 }
 
 impl Table {
-    /// Locks it against whoever else changes its triggers.
-    fn of(oid: pg_sys::Oid) -> Result<Self, Fault> {
+    /// Locks it against whoever else changes its triggers. At once with the strongest lock that is needed: whoever has read the
+    /// table and then writes to it would get a deadlock from a second, stronger one.
+    fn of(oid: pg_sys::Oid, lock: u32) -> Result<Self, Fault> {
         Self::look_up(oid)?;
         // SAFETY: inside a transaction. Only the owner gets here: nobody else's table is locked.
-        unsafe { pg_sys::LockRelationOid(oid, pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE) }
+        unsafe { pg_sys::LockRelationOid(oid, lock as pg_sys::LOCKMODE) }
         // Again: before it was locked it may have been renamed or given away.
         Self::look_up(oid)
     }
@@ -240,12 +244,12 @@ impl Table {
         })
     }
 
-    /// Drops those that are there; the answer is whether there were any.
-    fn drop_triggers(&self, names: &TriggerNames) -> Result<bool, Fault> {
+    /// Those of these triggers that it has.
+    fn triggers(&self, names: &TriggerNames) -> Result<Vec<String>, Fault> {
         let names = vec![names.insert.as_str(), names.update.as_str(), names.flush.as_str()];
-        Spi::connect_mut(|spi| {
-            let mut found = Vec::new();
+        Spi::connect(|spi| {
             TRIGGERS.with(|statement| {
+                let mut found = Vec::new();
                 for row in statement.select(spi, &[self.oid.into(), names.into()])? {
                     let missing = || Fault::Internal("a column of pg_trigger is null");
                     let name: String = row.get(1)?.ok_or_else(missing)?;
@@ -254,16 +258,23 @@ impl Table {
                     }
                     found.push(name);
                 }
-                Ok::<_, Fault>(())
-            })?;
-            for name in &found {
+                Ok(found)
+            })
+        })
+    }
+
+    /// Drops those that are there; the answer is whether there were any.
+    fn drop_triggers(&self, names: &TriggerNames) -> Result<bool, Fault> {
+        let found = self.triggers(names)?;
+        Spi::connect_mut(|spi| {
+            found.iter().try_for_each(|name| {
                 run(
                     spi,
                     &format!("DROP TRIGGER {} ON {}", quote_identifier(name), self.quoted),
-                )?;
-            }
-            Ok(!found.is_empty())
-        })
+                )
+            })
+        })?;
+        Ok(!found.is_empty())
     }
 }
 
@@ -356,11 +367,11 @@ impl Watch {
         } else {
             Some(expression::id(table.oid, &self.id_column)?)
         };
-        let statements = self.statements(table, &columns, id.as_ref())?;
+        let present = table.triggers(&TriggerNames::of(&self.client, self.kind))?;
+        let statements = self.statements(table, &columns, id.as_ref(), &present)?;
         if self.is_wired(table)? {
             return Ok(());
         }
-        table.drop_triggers(&TriggerNames::of(&self.client, self.kind))?;
         Spi::connect_mut(|spi| statements.iter().try_for_each(|statement| run(spi, statement)))?;
         self.record(table, id.as_ref(), statements)
     }
@@ -416,8 +427,15 @@ impl Watch {
         })
     }
 
-    /// What creates the triggers.
-    fn statements(&self, table: &Table, columns: &[Column], id: Option<&expression::Id>) -> Result<Vec<String>, Fault> {
+    /// What creates the triggers. Those that are present are replaced and not dropped first, which would lock readers out; of
+    /// another one of that name Postgres says that it exists.
+    fn statements(
+        &self,
+        table: &Table,
+        columns: &[Column],
+        id: Option<&expression::Id>,
+        present: &[String],
+    ) -> Result<Vec<String>, Fault> {
         let find = |name: &str| {
             columns.iter().find(|column| column.name == name).ok_or_else(|| {
                 Fault::Watch(WatchFault::NoColumn {
@@ -465,25 +483,30 @@ impl Watch {
         .collect::<Vec<_>>()
         .join(", ");
         let names = TriggerNames::of(&self.client, self.kind);
-        let [insert, update, flush] = [&names.insert, &names.update, &names.flush].map(quote_identifier);
+        let create = |name: &String| {
+            let or_replace = if present.contains(name) { " OR REPLACE" } else { "" };
+            format!("CREATE{or_replace} TRIGGER {}", quote_identifier(name))
+        };
+        let [insert, update, flush] = [&names.insert, &names.update, &names.flush].map(create);
         let table = &table.quoted;
         let mut statements = vec![
             format!(
-                "CREATE TRIGGER {insert} AFTER INSERT ON {table} FOR EACH ROW{on_insert} \
+                "{insert} AFTER INSERT ON {table} FOR EACH ROW{on_insert} \
                  EXECUTE FUNCTION target_profile._watch_row({args})"
             ),
             format!(
-                "CREATE TRIGGER {update} AFTER UPDATE ON {table} FOR EACH ROW{on_update} \
+                "{update} AFTER UPDATE ON {table} FOR EACH ROW{on_update} \
                  EXECUTE FUNCTION target_profile._watch_row({args})"
             ),
             format!(
-                "CREATE TRIGGER {flush} AFTER INSERT OR UPDATE ON {table} FOR EACH STATEMENT \
+                "{flush} AFTER INSERT OR UPDATE ON {table} FOR EACH STATEMENT \
                  EXECUTE FUNCTION target_profile._watch_flush()"
             ),
         ];
         if self.always {
             statements.extend(
-                [insert, update, flush].map(|name| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {name}")),
+                [&names.insert, &names.update, &names.flush]
+                    .map(|name| format!("ALTER TABLE {table} ENABLE ALWAYS TRIGGER {}", quote_identifier(name))),
             );
         }
         Ok(statements)

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod attrs;
+mod backfill;
 mod breaker;
 mod budget;
 mod collected;

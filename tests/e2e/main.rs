@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod answers;
+mod backfill;
 mod bank;
 mod copies;
 mod crash;
@@ -16,4 +17,8 @@ mod merging;
 mod never_in_the_way;
 mod quiet;
 mod quota;
+mod replication;
 mod site;
+mod watched;
+mod watched_never_in_the_way;
+mod ways_of_writing;

@@ -26,7 +26,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 pub use backup::BackupBuilder;
-pub use db::{Db, sqlstate};
+pub use db::{Db, describe, identifier, sqlstate};
 pub use home::remove_stale;
 pub use server::{Process, process};
 

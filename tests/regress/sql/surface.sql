@@ -15,7 +15,7 @@ WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
     AND (d.classid <> 'pg_type'::regclass OR d.objid IN (SELECT oid FROM pg_type WHERE typrelid = 0 AND typelem = 0));
 
 -- functions, with arguments and results
-SELECT p.oid::regproc || '(' || pg_get_function_arguments(p.oid) || ') → ' || pg_get_function_result(p.oid)
+SELECT p.oid::regproc || '(' || pg_get_function_arguments(p.oid) || ')' || coalesce(' → ' || pg_get_function_result(p.oid), ', a procedure')
 FROM public.member m JOIN pg_proc p ON m.class = 'pg_proc'::regclass AND p.oid = m.objid
 WHERE NOT internal
 ORDER BY m.schema, p.proname COLLATE "C";
@@ -55,6 +55,7 @@ SELECT p.oid::regprocedure, p.proconfig
 FROM public.member m JOIN pg_proc p ON m.class = 'pg_proc'::regclass AND p.oid = m.objid
 WHERE p.prosecdef
 ORDER BY p.oid::regprocedure::text;
+-- (but for a procedure that commits, which cannot have one)
 SELECT p.oid::regprocedure
 FROM public.member m JOIN pg_proc p ON m.class = 'pg_proc'::regclass AND p.oid = m.objid
 JOIN pg_language l ON l.oid = p.prolang

@@ -1,6 +1,6 @@
 # target_profile: `make help` lists what can be made.
 #
-# PG         major version of the server (default: see pgrx-config/servers)
+# PG         the server: its major version, or another name from pgrx-config/servers (default: the one marked so there)
 # PG_CONFIG  pg_config of a server that you installed yourself; takes the place of PG
 # PROFILE    cargo profile of the extension. release throughout: what is tested and measured is what is shipped, and
 #            one build serves test, demo and bench. (dev saves a tenth of the first build and nothing after.)
@@ -21,12 +21,16 @@ $(error no usable server; see above)
 endif
 override PG := $(word 1,$(CHOSEN))
 override PG_CONFIG := $(word 2,$(CHOSEN))
-FEATURES := --no-default-features --features target_profile/pg$(PG)
+FEATURES := --no-default-features --features target_profile/pg$(PG:-cassert=)
 
 # The private copy of that server which pgrx-config/setup makes: tests and demo install into it and run it.
 PRIVATE_PG_CONFIG := $(CARGO_TARGET_DIR)/pg$(PG)/bin/pg_config
 CARGO_PGRX := $(CARGO_TARGET_DIR)/tools/cargo-pgrx pgrx
 export PGRX_HOME := $(CARGO_TARGET_DIR)/pgrx/pg$(PG)
+# Cargo tells one server from another by the feature; for two of the same version, by this.
+ifneq ($(filter %-cassert,$(PG)),)
+export PGRX_PG_CONFIG_PATH := $(PG_CONFIG)
+endif
 
 # What `cargo pgrx package` makes: the extension's files, each below the path where it is to be installed.
 STAGE := $(CARGO_TARGET_DIR)/stage/pg$(PG)-$(PROFILE)
@@ -86,7 +90,24 @@ server: $(STAGED) ## make the private server for tests and demo, with the extens
 .PHONY: test
 test: ## run all tests; they need no server and touch none but their own
 	@$(SETUP) test
-	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' pgrx-config/run-tests
+	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' SERVER_TESTS_ONLY='$(SERVER_TESTS_ONLY)' pgrx-config/run-tests
+
+.PHONY: test-servers
+test-servers: ## run those tests that need a server on the other tested ones (see pgrx-config/servers)
+	@failed=''; for server in $$(pgrx-config/setup --list tested); do \
+	    echo "== PostgreSQL $$server"; \
+	    $(MAKE) --no-print-directory test PG="$$server" PG_CONFIG= SERVER_TESTS_ONLY=1 || failed+=" $$server"; \
+	done; [[ -z $$failed ]] || { echo "failed on:$$failed"; exit 1; }
+
+# What of this extension compiles where there is no server: clippy, with the bindings that pgrx has for its documentation.
+.PHONY: lint-others
+lint-others: ## clippy for the versions of PostgreSQL that are compiled and not tested
+	@$(SETUP) lint
+	for major in $$(pgrx-config/setup --list compiled); do \
+	    env -u PGRX_PG_CONFIG_PATH DOCS_RS=1 RUSTC_WRAPPER="$$PWD/pgrx-config/rustc-bundled" \
+	        CARGO_TARGET_DIR='$(CARGO_TARGET_DIR)/declared' \
+	        cargo clippy --locked -p target_profile --no-default-features --features "pg$$major" -- -D warnings; \
+	done
 
 .PHONY: demo
 demo: server ## show what it does, on a throwaway cluster (KEEP=1 leaves the cluster running)
@@ -109,7 +130,7 @@ soak: server ## run the tests that take long (those marked ignored)
 	PG_CONFIG='$(PRIVATE_PG_CONFIG)' cargo test --locked -p target_profile_tests --test e2e -- --ignored --nocapture
 
 .PHONY: test-all
-test-all: fmt-check lint doc test demo fuzz soak bench ## everything that can be run here
+test-all: fmt-check lint lint-others doc test test-servers demo fuzz soak bench ## everything that can be run here
 
 .PHONY: fmt
 fmt: ## format the source

@@ -16,7 +16,7 @@ use super::clock::postgres_now;
 use super::errors::warn;
 use super::report::State;
 use super::shared::{self, SLOTS, Slot};
-use super::{holds, list, my_pid, settings, summons, worker};
+use super::{holds, list, my_pid, settings, summons, wait_event, worker};
 
 /// How long the postmaster waits before it starts the launcher again, should it end. The workers go on meanwhile.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
@@ -290,7 +290,7 @@ impl Process {
                 pg_sys::MyLatch,
                 events as i32,
                 timeout.min(3_600_000),
-                pg_sys::PG_WAIT_EXTENSION,
+                wait_event::named(c"TargetProfileLauncherMain"),
             );
         }
     }

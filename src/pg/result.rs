@@ -13,6 +13,7 @@ use super::owner::as_owner;
 use super::shared::{self, Slot};
 use super::snapshot::with_latest_snapshot;
 use super::statement::Statement;
+use super::wait_event;
 
 thread_local! {
     static RESULT: Statement = const {
@@ -99,7 +100,7 @@ fn wait_for(id: Option<i64>, timeout: Option<Interval>) -> Result<Row, Fault> {
         let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).clamp(1, 86_400_000);
         // SAFETY: prepared above; interrupts are served inside.
         unsafe {
-            pg_sys::ConditionVariableTimedSleep(condition, left, pg_sys::PG_WAIT_EXTENSION);
+            pg_sys::ConditionVariableTimedSleep(condition, left, wait_event::named(c"TargetProfileWait"));
         }
     };
     // SAFETY: ends what was prepared; an error in between is cleaned up by the abort.

@@ -5,7 +5,14 @@ use pgrx::pg_sys;
 /// Runs `work` with the newest snapshot as the active one; what this transaction has done itself is in it.
 pub fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: inside a transaction.
-    unsafe { with_snapshot(pg_sys::GetLatestSnapshot(), work) }
+    unsafe {
+        with_snapshot(pg_sys::GetLatestSnapshot(), || {
+            // Whoever has the locks already is told of new definitions by nobody: a plan that was kept would leave out a partition
+            // that is younger than it, and rows with it that the snapshot sees. What the snapshot sees was announced before.
+            pg_sys::AcceptInvalidationMessages();
+            work()
+        })
+    }
 }
 
 /// Runs `work` with a snapshot of the transaction's isolation level as the active one, where Postgres has none: at the end of

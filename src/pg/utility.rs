@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
 use super::shared::{self, Slot};
-use super::{holds, wake};
+use super::{holds, wait_event, wake};
 
 /// A worker that has not gone by itself after that long is in a statement that waits for a lock: it is ended.
 const GRACE: Duration = Duration::from_millis(600);
@@ -217,7 +217,11 @@ fn wait_until_nobody_serves(database: u32) {
         };
         // SAFETY: prepared above; interrupts are served inside.
         unsafe {
-            pg_sys::ConditionVariableTimedSleep(condition, pause.max(LOOK_AGAIN_MS), pg_sys::PG_WAIT_EXTENSION);
+            pg_sys::ConditionVariableTimedSleep(
+                condition,
+                pause.max(LOOK_AGAIN_MS),
+                wait_event::named(c"TargetProfileWorkerStop"),
+            );
         }
     }
     // SAFETY: ends what was prepared; an error in between is cleaned up by the abort.

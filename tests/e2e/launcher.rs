@@ -166,7 +166,7 @@ fn the_setting_narrows_on_reload_and_the_view_says_so() {
         let waiting = scope.spawn(|| crm.text("select state from target_profile.wait(1, '60 s')"));
         site.cluster.wait_sql(
             &site.db,
-            "select exists (select from pg_stat_activity where query like '%wait(1%' and wait_event = 'Extension')",
+            "select exists (select from pg_stat_activity where query like '%wait(1%' and wait_event_type = 'Extension')",
             SOON,
         );
         site.cluster.reset("target_profile.databases");

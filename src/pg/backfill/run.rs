@@ -1,5 +1,7 @@
 //! The record of a run, and the lock of the session that runs it. Read and written as the extension's owner.
 
+use std::cell::Cell;
+
 use pgrx::prelude::*;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::IdKind;
@@ -137,6 +139,7 @@ pub fn take(table: &Table, watch: &Watch, order: &str) -> Result<i32, Fault> {
         })
     })?;
     let tag = tag(id)?;
+    release_at_exit();
     // SAFETY: a lock of the session: kept over its commits, and let go when its transaction aborts, as that of VACUUM on a table.
     let result = unsafe { pg_sys::LockAcquire(&tag, LOCK, true, true) };
     if result == pg_sys::LockAcquireResult::LOCKACQUIRE_OK {
@@ -148,6 +151,25 @@ pub fn take(table: &Table, watch: &Watch, order: &str) -> Result<i32, Fault> {
         }
         Err(Fault::Backfill(BackfillFault::Running(table.quoted())))
     }
+}
+
+/// A session that ends between two chunks has no transaction to abort, and Postgres itself lets go only of advisory locks then:
+/// the lock would stay in shared memory, held by nobody.
+fn release_at_exit() {
+    thread_local! {
+        static REGISTERED: Cell<bool> = const { Cell::new(false) };
+    }
+    if !REGISTERED.replace(true) {
+        // SAFETY: the callback is a plain function of this library, which is never unloaded.
+        unsafe { pg_sys::on_shmem_exit(Some(release), pg_sys::Datum::from(0)) };
+    }
+}
+
+/// Runs after the last transaction has ended, and before the process leaves shared memory.
+#[pg_guard]
+unsafe extern "C-unwind" fn release(_code: i32, _arg: pg_sys::Datum) {
+    // SAFETY: as ShutdownPostgres does it for advisory locks; no transaction is left that could need its locks.
+    unsafe { pg_sys::LockReleaseAll(pg_sys::DEFAULT_LOCKMETHOD as u16, true) };
 }
 
 const LOCK: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;

@@ -141,8 +141,7 @@ impl Worker {
             self.note_error(&error);
         }
         self.slot.set_ending(Ending::Asked);
-        // SAFETY: outside of a transaction; runs the callbacks and does not return.
-        unsafe { pg_sys::proc_exit(0) }
+        process::exit()
     }
 
     /// The extension is not there, so this process must not take a place among `max_worker_processes`. Looks once more after it
@@ -152,8 +151,7 @@ impl Worker {
         let found = transaction("looking around", Access::Read, |client| guests::outbox(client));
         if matches!(found, Ok(None)) {
             self.slot.set_ending(Ending::NoExtension);
-            // SAFETY: outside of a transaction; runs the callbacks and does not return.
-            unsafe { pg_sys::proc_exit(0) }
+            process::exit()
         }
         self.slot.set_leaving(false);
         self.next_poll = now();

@@ -1,6 +1,10 @@
 //! The worker as a process: its start, its signals, its sleep and its end.
 
 use pgrx::bgworkers::BackgroundWorker;
+#[cfg(not(feature = "pg18"))]
+use pgrx::pg_sys::pqsignal;
+#[cfg(feature = "pg18")]
+use pgrx::pg_sys::pqsignal_be as pqsignal;
 use pgrx::prelude::*;
 use target_profile_core::launcher::Ending;
 use target_profile_core::time::Timestamp;
@@ -9,7 +13,7 @@ use super::{Worker, network, transaction};
 use crate::pg::clock::{now, postgres_now};
 use crate::pg::report::State;
 use crate::pg::shared::{self, Slot};
-use crate::pg::{holds, my_pid, summons};
+use crate::pg::{holds, my_pid, summons, wait_event};
 
 /// Where a worker process starts. Its argument is the OID of its database.
 #[pg_guard]
@@ -61,8 +65,8 @@ pub fn install_signal_handlers() {
     // SAFETY: Postgres' own handlers, installed before signals are let in: `die` also interrupts a query, and its FATAL ends
     // with exit code 1.
     unsafe {
-        pg_sys::pqsignal(pg_sys::SIGTERM as i32, Some(die));
-        pg_sys::pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
+        pqsignal(pg_sys::SIGTERM as i32, Some(die));
+        pqsignal(pg_sys::SIGHUP as i32, Some(SignalHandlerForConfigReload));
         pg_sys::BackgroundWorkerUnblockSignals();
     }
 }
@@ -102,6 +106,16 @@ pub fn reload_if_asked() -> bool {
     asked
 }
 
+/// Ends this process for good: the postmaster does not start it again. Outside of a transaction.
+pub fn exit() -> ! {
+    // SAFETY: runs the callbacks and does not return, though the binding for PostgreSQL 18 does not say so.
+    unsafe {
+        pg_sys::proc_exit(0);
+        #[cfg(feature = "pg18")]
+        std::process::abort()
+    }
+}
+
 /// Sleeps until then, or until the latch is set, or the descriptor says that there are answers.
 pub fn sleep_until(until: Timestamp, fd: Option<i32>) {
     // Rounded up: a wait that ends too early would spin.
@@ -119,7 +133,7 @@ pub fn sleep_until(until: Timestamp, fd: Option<i32>) {
             events as i32,
             fd.unwrap_or(pg_sys::PGINVALID_SOCKET),
             timeout.min(3_600_000),
-            pg_sys::PG_WAIT_EXTENSION,
+            wait_event::named(c"TargetProfileWorkerMain"),
         );
     }
 }

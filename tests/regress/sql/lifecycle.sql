@@ -76,7 +76,9 @@ DROP TABLE customer;
 DROP EXTENSION target_profile;
 DROP SCHEMA "Other Schema";
 
--- the schema target_profile is the extension's own: it makes it, and takes none that is there
+-- the schema target_profile is the extension's own: it makes it, and takes none that is there. Only from PostgreSQL 18 on does
+-- Postgres say where in the script an error was.
+\set SHOW_CONTEXT never
 CREATE EXTENSION target_profile SCHEMA target_profile;
 CREATE SCHEMA target_profile;
 CREATE EXTENSION target_profile SCHEMA target_profile;
@@ -91,6 +93,7 @@ CREATE EXTENSION target_profile;
 SELECT count(*) FROM pg_extension WHERE extname = 'target_profile';
 SELECT proname FROM pg_proc WHERE proname LIKE 'target_profile%';
 DROP SCHEMA target_profile CASCADE;
+\set SHOW_CONTEXT errors
 
 -- not for others than superusers
 CREATE ROLE regress_tp_owner;

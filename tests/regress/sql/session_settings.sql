@@ -35,7 +35,8 @@ UPDATE target_profile.client SET paused_by = 'nobody', paused_at = now();
 UPDATE target_profile.client SET registered_at = NULL;
 DROP EXTENSION target_profile;
 
--- Other encodings are refused.
+-- Other encodings are refused. From PostgreSQL 18 on the context has the script's statement, too.
+\set SHOW_CONTEXT never
 CREATE DATABASE regress_tp_latin1 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0;
 \set current :DBNAME
 \c regress_tp_latin1

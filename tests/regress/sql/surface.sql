@@ -4,14 +4,15 @@ SET search_path = pg_catalog;
 \pset format unaligned
 \pset tuples_only on
 
--- the members of the extension
+-- the members of the extension, but for the types that come with relations, which are members from PostgreSQL 17 on
 CREATE VIEW public.member AS
 SELECT d.classid::regclass AS class, d.objid, o.type, o.schema, o.identity,
     o.identity ~ '^(target_profile\.)?_' AS internal
 FROM pg_depend d
 JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'target_profile',
     pg_identify_object(d.classid, d.objid, 0) o
-WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e';
+WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+    AND (d.classid <> 'pg_type'::regclass OR d.objid IN (SELECT oid FROM pg_type WHERE typrelid = 0 AND typelem = 0));
 
 -- functions, with arguments and results
 SELECT p.oid::regproc || '(' || pg_get_function_arguments(p.oid) || ')' || coalesce(' → ' || pg_get_function_result(p.oid), ', a procedure')

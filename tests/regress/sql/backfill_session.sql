@@ -4,7 +4,7 @@ SET client_min_messages = error;
 SELECT target_profile.add_client('acme') \gset
 CREATE TABLE customer (id integer PRIMARY KEY, tier text);
 SELECT target_profile.watch('customer', 'acme', 'mbox3rdPartyId', 'id', '{tier}') \gset
-SELECT target_profile._backfill_begin('customer', NULL, NULL, NULL, 2, false) > 0 AS begun;
+SELECT target_profile._backfill_begin('customer'::regclass, NULL, NULL, NULL, 2, false) > 0 AS begun;
 SELECT state FROM target_profile.backfill_progress;
 SELECT pg_backend_pid() AS gone \gset
 \c -

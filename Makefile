@@ -93,8 +93,8 @@ test: ## run all tests; they need no server and touch none but their own
 	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' SERVER_TESTS_ONLY='$(SERVER_TESTS_ONLY)' pgrx-config/run-tests
 
 .PHONY: test-servers
-test-servers: ## run those tests that need a server on the other tested ones (see pgrx-config/servers)
-	@failed=''; for server in $$(pgrx-config/setup --list tested); do \
+test-servers: ## run those tests that need a server on the other servers (see pgrx-config/servers)
+	@failed=''; for server in $$(pgrx-config/setup --list tested; pgrx-config/setup --list declared); do \
 	    echo "== PostgreSQL $$server"; \
 	    $(MAKE) --no-print-directory test PG="$$server" PG_CONFIG= SERVER_TESTS_ONLY=1 || failed+=" $$server"; \
 	done; [[ -z $$failed ]] || { echo "failed on:$$failed"; exit 1; }

@@ -240,10 +240,12 @@ impl Slot {
         self.signal().stop.load(Ordering::Acquire)
     }
 
-    /// Tells the worker that something was committed. Cannot fail: it runs inside commits.
+    /// Tells the worker that something was committed. Cannot fail: it runs inside commits. Whoever was first since the worker looked
+    /// wakes it: a commit beside many others costs no signal.
     pub fn announce_work(self) {
-        self.signal().work.store(true, Ordering::Release);
-        self.wake();
+        if !self.signal().work.swap(true, Ordering::AcqRel) {
+            self.wake();
+        }
     }
 
     /// Has the worker look around itself.

@@ -175,7 +175,10 @@ impl Worker {
     /// One turn: look around if there is a reason to, take answers, settle them, claim and send.
     fn cycle(&mut self) -> Result<(), String> {
         let polling = now() >= self.next_poll;
-        let work = self.slot.take_work();
+        // While nothing may be sent, nobody need wake this process again; the settings that change that make it look.
+        if self.settings.enabled && self.slot.take_work() {
+            self.drain.new_work();
+        }
         // For work alone the claim's own look is enough.
         if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
@@ -187,9 +190,6 @@ impl Worker {
             return Ok(());
         }
         network::ensure(&self.settings.transport)?;
-        if work {
-            self.drain.new_work();
-        }
         if polling && let Err(error) = self.keep_house() {
             // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
             self.remember(&error);

@@ -163,6 +163,9 @@ impl Worker {
             self.drain.set_enabled(self.settings.enabled);
             self.drain.set_limits(self.settings.limits.clone());
             self.drain.new_work();
+            // How long responses are kept may have changed.
+            self.next_poll = now();
+            self.next_retention = now();
             // The file may hold other certificates under the same name, so the transport is renewed each time.
             let renewed = network::renew(&self.settings.transport);
             if let Err(error) = renewed {

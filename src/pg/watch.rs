@@ -4,8 +4,11 @@
 //! written as the extension's owner. Whatever goes into a statement is quoted; the condition, which cannot be, is parsed by itself
 //! first.
 
+mod table;
+
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use pgrx::spi::{SpiClient, quote_identifier, quote_literal, quote_qualified_identifier};
+use pgrx::spi::{SpiClient, quote_identifier, quote_literal};
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
@@ -19,6 +22,7 @@ use super::expression;
 use super::owner::as_owner;
 use super::row_id;
 use super::statement::Statement;
+use table::{Column, Table};
 
 macro_rules! statement {
     ($file:literal, $($type:ident),*) => {
@@ -27,9 +31,6 @@ macro_rules! statement {
 }
 
 thread_local! {
-    static TABLE: Statement = const { statement!("watch_table.sql", OIDOID) };
-    static COLUMNS: Statement = const { statement!("watch_columns.sql", OIDOID) };
-    static TRIGGERS: Statement = const { statement!("watch_triggers.sql", OIDOID, TEXTARRAYOID) };
     static IS_WIRED: Statement = const {
         statement!("watch_is_wired.sql", OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID)
     };
@@ -162,191 +163,6 @@ fn forget(
     })
 }
 
-/// A table that its owner, or a superuser, may have watched.
-struct Table {
-    oid: pg_sys::Oid,
-    schema: String,
-    name: String,
-    /// Both, as they go into a statement.
-    quoted: String,
-}
-
-impl Table {
-    /// Locks it against whoever else changes its triggers. At once with the strongest lock that is needed: whoever has read the
-    /// table and then writes to it would get a deadlock from a second, stronger one.
-    fn of(oid: pg_sys::Oid, lock: u32) -> Result<Self, Fault> {
-        Self::look_up(oid)?;
-        // SAFETY: inside a transaction. Only the owner gets here: nobody else's table is locked.
-        unsafe { pg_sys::LockRelationOid(oid, lock as pg_sys::LOCKMODE) }
-        // Again: before it was locked it may have been renamed or given away.
-        Self::look_up(oid)
-    }
-
-    fn look_up(oid: pg_sys::Oid) -> Result<Self, Fault> {
-        Spi::connect(|spi| {
-            TABLE.with(|statement| {
-                let rows = statement.select(spi, &[oid.into()])?;
-                let Some(row) = rows.into_iter().next() else {
-                    return Err(Fault::Watch(WatchFault::NoTable(oid.to_u32())));
-                };
-                let missing = || Fault::Internal("a column of pg_class is null");
-                let schema: String = row.get(1)?.ok_or_else(missing)?;
-                let name: String = row.get(2)?.ok_or_else(missing)?;
-                let kind: String = row.get(3)?.ok_or_else(missing)?;
-                let owned: bool = row.get(4)?.ok_or_else(missing)?;
-                let quoted = quote_qualified_identifier(&schema, &name);
-                let persistence: String = row.get(5)?.ok_or_else(missing)?;
-                let what = match kind.as_str() {
-                    "r" | "p" => None,
-                    "v" => Some("a view"),
-                    "m" => Some("a materialized view"),
-                    "f" => Some("a foreign table"),
-                    _ => Some("none"),
-                };
-                if let Some(what) = what {
-                    return Err(Fault::Watch(WatchFault::NotTable { name: quoted, what }));
-                }
-                if schema == "target_profile" {
-                    return Err(Fault::Watch(WatchFault::OwnTable(quoted)));
-                }
-                if !owned {
-                    return Err(Fault::Watch(WatchFault::NotOwner(quoted)));
-                }
-                if persistence == "t" {
-                    return Err(Fault::Watch(WatchFault::Temporary(quoted)));
-                }
-                Ok(Self {
-                    oid,
-                    schema,
-                    name,
-                    quoted,
-                })
-            })
-        })
-    }
-
-    fn columns(&self) -> Result<Vec<Column>, Fault> {
-        Spi::connect(|spi| {
-            COLUMNS.with(|statement| {
-                let missing = || Fault::Internal("a column of pg_attribute is null");
-                let mut columns = Vec::new();
-                for row in statement.select(spi, &[self.oid.into()])? {
-                    columns.push(Column {
-                        name: row.get(1)?.ok_or_else(missing)?,
-                        type_oid: row.get(2)?.ok_or_else(missing)?,
-                        is_enum: row.get::<String>(3)?.ok_or_else(missing)? == "e",
-                        is_deterministic: row.get(4)?.ok_or_else(missing)?,
-                        has_fixed_length: row.get(5)?.ok_or_else(missing)?,
-                    });
-                }
-                Ok(columns)
-            })
-        })
-    }
-
-    /// Those of these triggers that it has.
-    fn triggers(&self, names: &TriggerNames) -> Result<Vec<String>, Fault> {
-        let names = vec![names.insert.as_str(), names.update.as_str(), names.flush.as_str()];
-        Spi::connect(|spi| {
-            TRIGGERS.with(|statement| {
-                let mut found = Vec::new();
-                for row in statement.select(spi, &[self.oid.into(), names.into()])? {
-                    let missing = || Fault::Internal("a column of pg_trigger is null");
-                    let name: String = row.get(1)?.ok_or_else(missing)?;
-                    if row.get(2)?.ok_or_else(missing)? {
-                        return Err(Fault::Watch(WatchFault::Partition(self.quoted.clone())));
-                    }
-                    found.push(name);
-                }
-                Ok(found)
-            })
-        })
-    }
-
-    /// Drops those that are there; the answer is whether there were any.
-    fn drop_triggers(&self, names: &TriggerNames) -> Result<bool, Fault> {
-        let found = self.triggers(names)?;
-        Spi::connect_mut(|spi| {
-            found.iter().try_for_each(|name| {
-                run(
-                    spi,
-                    &format!("DROP TRIGGER {} ON {}", quote_identifier(name), self.quoted),
-                )
-            })
-        })?;
-        Ok(!found.is_empty())
-    }
-}
-
-/// A column of a table that is to be watched.
-struct Column {
-    name: String,
-    type_oid: pg_sys::Oid,
-    is_enum: bool,
-    is_deterministic: bool,
-    /// Of a numeric, that all values have the same number of decimals; of a char, that all are padded to the same length.
-    has_fixed_length: bool,
-}
-
-impl Column {
-    /// Whether it has changed, for a trigger's WHEN.
-    fn changed(&self) -> String {
-        let name = quote_identifier(&self.name);
-        if self.equal_is_same() {
-            format!("OLD.{name} IS DISTINCT FROM NEW.{name}")
-        } else if self.type_oid == pg_sys::NUMERICOID {
-            let scale = |row: &str| format!("pg_catalog.scale({row}.{name})");
-            format!(
-                "OLD.{name} IS DISTINCT FROM NEW.{name} OR {} IS DISTINCT FROM {}",
-                scale("OLD"),
-                scale("NEW")
-            )
-        } else {
-            let text = |row: &str| format!("({row}.{name})::pg_catalog.text COLLATE pg_catalog.\"C\"");
-            format!("{} IS DISTINCT FROM {}", text("OLD"), text("NEW"))
-        }
-    }
-
-    /// Whether what is equal is also written the same. Not so for `1.0` and `1.00`, for what ignores case, and for whatever holds
-    /// such values; json, xml and others cannot be compared at all.
-    fn equal_is_same(&self) -> bool {
-        self.is_enum
-            || (self.has_fixed_length
-                && self.is_deterministic
-                && matches!(self.type_oid, pg_sys::NUMERICOID | pg_sys::BPCHAROID))
-            || (self.is_deterministic
-                && matches!(
-                    self.type_oid,
-                    pg_sys::BOOLOID
-                        | pg_sys::BYTEAOID
-                        | pg_sys::CHAROID
-                        | pg_sys::NAMEOID
-                        | pg_sys::INT8OID
-                        | pg_sys::INT2OID
-                        | pg_sys::INT4OID
-                        | pg_sys::TEXTOID
-                        | pg_sys::OIDOID
-                        | pg_sys::FLOAT4OID
-                        | pg_sys::FLOAT8OID
-                        | pg_sys::VARCHAROID
-                        | pg_sys::DATEOID
-                        | pg_sys::TIMEOID
-                        | pg_sys::TIMESTAMPOID
-                        | pg_sys::TIMESTAMPTZOID
-                        | pg_sys::TIMETZOID
-                        | pg_sys::UUIDOID
-                        | pg_sys::INETOID
-                        | pg_sys::CIDROID
-                        | pg_sys::MACADDROID
-                        | pg_sys::MACADDR8OID
-                        | pg_sys::BITOID
-                        | pg_sys::VARBITOID
-                        | pg_sys::MONEYOID
-                        | pg_sys::PG_LSNOID
-                ))
-    }
-}
-
 /// How a table is to be watched.
 struct Watch {
     client: ClientCode,
@@ -376,24 +192,26 @@ impl Watch {
         self.record(table, id.as_ref(), statements)
     }
 
+    /// As both statements about `watched_table` begin.
+    fn arguments(&self, table: &Table) -> Vec<DatumWithOid<'_>> {
+        vec![
+            table.oid.into(),
+            self.client.as_str().into(),
+            self.kind.as_str().into(),
+            self.id_column.as_str().into(),
+            self.attrs.clone().into(),
+            self.options.send.as_str().into(),
+            self.when.as_ref().map(Condition::as_str).into(),
+            self.options.priority.into(),
+            self.options.on_invalid.as_str().into(),
+            self.always.into(),
+        ]
+    }
+
     fn is_wired(&self, table: &Table) -> Result<bool, Fault> {
         as_owner(|| {
             Spi::connect(|spi| {
-                IS_WIRED.with(|statement| {
-                    let args = [
-                        table.oid.into(),
-                        self.client.as_str().into(),
-                        self.kind.as_str().into(),
-                        self.id_column.as_str().into(),
-                        self.attrs.clone().into(),
-                        self.options.send.as_str().into(),
-                        self.when.as_ref().map(Condition::as_str).into(),
-                        self.options.priority.into(),
-                        self.options.on_invalid.as_str().into(),
-                        self.always.into(),
-                    ];
-                    Ok(!statement.select(spi, &args)?.is_empty())
-                })
+                IS_WIRED.with(|statement| Ok(!statement.select(spi, &self.arguments(table))?.is_empty()))
             })
         })
     }
@@ -402,24 +220,15 @@ impl Watch {
         as_owner(|| {
             Spi::connect_mut(|spi| {
                 RECORD.with(|statement| {
-                    let args = [
-                        table.oid.into(),
-                        self.client.as_str().into(),
-                        self.kind.as_str().into(),
-                        self.id_column.as_str().into(),
-                        self.attrs.clone().into(),
-                        self.options.send.as_str().into(),
-                        self.when.as_ref().map(Condition::as_str).into(),
-                        self.options.priority.into(),
-                        self.options.on_invalid.as_str().into(),
-                        self.always.into(),
+                    let mut args = self.arguments(table);
+                    args.extend([
                         table.schema.as_str().into(),
                         table.name.as_str().into(),
                         statements.into(),
                         id.map(|id| id.text.as_str()).into(),
                         id.map_or_else(|| vec![self.id_column.clone()], |id| id.columns.clone())
                             .into(),
-                    ];
+                    ]);
                     statement.update(spi, &args)?;
                     Ok(())
                 })

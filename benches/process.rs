@@ -1,4 +1,4 @@
-//! What a worker's process costs: processor time of its two threads, memory of its own.
+//! What a process of the server costs: processor time of its threads, memory of its own.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,22 +7,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// A worker's process.
+/// A worker, or who serves a session.
 #[derive(Clone)]
-pub struct Worker {
+pub struct Process {
     proc: PathBuf,
 }
 
 /// Seconds of processor time.
 #[derive(Clone, Copy, Default)]
 pub struct Cpu {
-    /// The thread that does everything with Postgres.
+    /// The thread that does everything with Postgres, a session's only one.
     pub postgres: f64,
-    /// The I/O thread, and whatever others there are.
+    /// A worker's I/O thread, and whatever others there are.
     pub io: f64,
 }
 
-impl Worker {
+impl Process {
     pub fn of(pid: u32) -> Self {
         Self {
             proc: PathBuf::from(format!("/proc/{pid}")),
@@ -54,7 +54,7 @@ impl Worker {
     }
 }
 
-/// Watches a worker's memory until it is asked for the highest.
+/// Watches the memory of one until it is asked for the highest.
 pub struct MemoryWatch {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<f64>,
@@ -62,14 +62,14 @@ pub struct MemoryWatch {
 }
 
 impl MemoryWatch {
-    /// Begins with what the worker has now.
-    pub fn begin(worker: Worker) -> Self {
+    /// Begins with what it has now.
+    pub fn begin(process: Process) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, start) = (Arc::clone(&stop), worker.own_memory());
+        let (stopped, start) = (Arc::clone(&stop), process.own_memory());
         let thread = thread::spawn(move || {
             let mut highest = 0.0_f64;
             while !stopped.load(Ordering::Relaxed) {
-                highest = highest.max(worker.own_memory());
+                highest = highest.max(process.own_memory());
                 thread::sleep(Duration::from_millis(20));
             }
             highest

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use support::mock_target::Recording;
 use support::{Cluster, Db, MockTarget};
 
-use crate::process::Worker;
+use crate::process::Process;
 use crate::table::Table;
 
 /// Nothing here takes longer, unless it hangs.
@@ -63,9 +63,9 @@ impl Site {
         table.note(&format!("{}: {settings}", self.cluster.name()));
     }
 
-    pub fn worker(&self) -> Worker {
+    pub fn worker(&self) -> Process {
         let pid = self.cluster.wait_backend("target_profile worker", PATIENCE);
-        Worker::of(u32::try_from(pid).unwrap_or(0))
+        Process::of(u32::try_from(pid).unwrap_or(0))
     }
 
     /// Nothing is sent from now on.

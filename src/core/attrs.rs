@@ -295,7 +295,10 @@ where
         name: String::new(),
     };
     for (key, value) in entries {
-        walker.step(Key::Name(key), value)?;
+        match value {
+            Value::Object(_) | Value::Array(_) => walker.step(Key::Name(key), value)?,
+            _ => walker.leaf(key, value)?,
+        }
     }
     Ok(())
 }
@@ -312,6 +315,18 @@ impl<'a, V> Walker<'a, V>
 where
     V: FnMut(&str, &[Key<'a>], Option<Cow<'a, str>>) -> Result<(), Error>,
 {
+    /// A value of the outermost object that has no parts: there is no path to be kept. Most have none.
+    fn leaf(&mut self, key: &'a str, value: &'a Value) -> Result<(), Error> {
+        let path = [Key::Name(key)];
+        if is_blank(key) {
+            return Err(Error::BlankAttr {
+                path: Excerpt::of(&quoted(&path)),
+            });
+        }
+        let text = self.text(value);
+        (self.visit)(without_prefix(key), &path, text)
+    }
+
     fn step(&mut self, key: Key<'a>, value: &'a Value) -> Result<(), Error> {
         let parent = self.name.len();
         self.path.push(key);
@@ -355,12 +370,22 @@ where
                 Arrays::Json if !is_within(value, levels_left) => return Err(Error::AttrsTooDeep),
                 Arrays::Json => Some(Cow::Owned(value.to_string())),
             },
-            Value::Null => self.options.null_value.as_deref().map(Cow::Borrowed),
-            Value::Bool(_) | Value::Number(_) | Value::String(_) => Some(scalar_text(value)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => self.text(value),
         };
-        let name = self.name.strip_prefix(PREFIX).unwrap_or(&self.name);
-        (self.visit)(name, &self.path, text)
+        (self.visit)(without_prefix(&self.name), &self.path, text)
     }
+
+    /// What is sent for a value that has no parts.
+    fn text(&self, value: &'a Value) -> Option<Cow<'a, str>> {
+        match value {
+            Value::Null => self.options.null_value.as_deref().map(Cow::Borrowed),
+            _ => Some(scalar_text(value)),
+        }
+    }
+}
+
+fn without_prefix(name: &str) -> &str {
+    name.strip_prefix(PREFIX).unwrap_or(name)
 }
 
 /// Whether a value has at most so many levels of its own. Recurses no deeper than that.

@@ -14,6 +14,7 @@ use super::catalog::{self, Known};
 use super::errors::Fault;
 use super::jsonb;
 use super::owner::Outbox;
+use super::unguarded;
 
 /// What an entry brings along; the other columns are new or NULL.
 pub struct Row<'a> {
@@ -195,20 +196,34 @@ struct Common<'r> {
 
 #[derive(Default)]
 struct Text<'r> {
-    made: Option<(&'r str, Option<pg_sys::Datum>)>,
+    made: Option<(&'r str, pg_sys::Datum)>,
 }
 
 impl<'r> Text<'r> {
-    fn datum(&mut self, text: &'r str) -> Option<pg_sys::Datum> {
+    /// # Safety
+    /// As for [`text`].
+    unsafe fn datum(&mut self, given: &'r str) -> pg_sys::Datum {
         match self.made {
-            Some((made, datum)) if std::ptr::eq(made, text) => datum,
+            Some((made, datum)) if std::ptr::eq(made, given) => datum,
             _ => {
-                let datum = text.into_datum();
-                self.made = Some((text, datum));
+                // SAFETY: the caller's promise.
+                let datum = unsafe { text(given) };
+                self.made = Some((given, datum));
                 datum
             }
         }
     }
+}
+
+/// A `text`, in the current memory context.
+///
+/// # Safety
+/// Within [`unguarded::guarded`].
+unsafe fn text(given: &str) -> pg_sys::Datum {
+    // The core's limits keep it far below what fits.
+    let length = i32::try_from(given.len()).unwrap_or(0);
+    // SAFETY: so many bytes are read, and copied before this returns.
+    pg_sys::Datum::from(unsafe { unguarded::cstring_to_text_with_len(given.as_ptr().cast(), length) })
 }
 
 /// The one that is prepared, in use; it goes back whatever happens.
@@ -260,13 +275,16 @@ impl Lease {
             for rows in rows.chunks(TOGETHER) {
                 let slots = std::slice::from_raw_parts(slots, rows.len());
                 self.forget_values(slots);
-                let mut common = Common::default();
                 // What Postgres leaves behind while it inserts goes with the values.
                 PgMemoryContexts::For(self.0.values).switch_to(|_| {
-                    for (&slot, row) in slots.iter().zip(rows) {
-                        fill(slot, row, &mut common);
-                    }
-                    self.store(relation, slots);
+                    let command = pg_sys::GetCurrentCommandId(true);
+                    unguarded::guarded(|| {
+                        let mut common = Common::default();
+                        for (&slot, row) in slots.iter().zip(rows) {
+                            fill(slot, row, &mut common);
+                        }
+                        self.store(relation, command, slots);
+                    });
                 });
                 self.forget_values(slots);
             }
@@ -278,18 +296,19 @@ impl Lease {
     }
 
     /// # Safety
-    /// Slots that are filled.
-    unsafe fn store(&self, relation: pg_sys::Relation, slots: &[*mut pg_sys::TupleTableSlot]) {
-        // SAFETY: the table's own method, called as tableam.h calls it; its errors are turned into panics at the boundary, as for the
-        // functions that pgrx binds.
+    /// Slots that are filled. Within [`unguarded::guarded`].
+    unsafe fn store(
+        &self,
+        relation: pg_sys::Relation,
+        command: pg_sys::CommandId,
+        slots: &[*mut pg_sys::TupleTableSlot],
+    ) {
+        // SAFETY: the table's own method, called as tableam.h calls it.
         unsafe {
-            let command = pg_sys::GetCurrentCommandId(true);
             let multi_insert = (*(*relation).rd_tableam).multi_insert;
             if let (Some(multi_insert), Ok(count)) = (multi_insert, i32::try_from(slots.len())) {
                 let first = slots.as_ptr().cast_mut();
-                pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                    multi_insert(relation, first, count, command, 0, std::ptr::null_mut());
-                });
+                multi_insert(relation, first, count, command, 0, std::ptr::null_mut());
             }
             // One index after the other: its pages are at hand for the next row.
             for at in 0..self.0.indexes {
@@ -297,10 +316,6 @@ impl Lease {
                 for &slot in slots {
                     insert_into_indexes(self.0.target, slot, self.0.state);
                 }
-            }
-            let expressions = (*self.0.state).es_per_tuple_exprcontext;
-            if !expressions.is_null() {
-                pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
             }
         }
     }
@@ -322,36 +337,42 @@ impl Lease {
     }
 
     /// # Safety
-    /// Slots of the table; nobody needs what is in them.
+    /// Slots of the table; nobody needs what is in them, or what the indexes' expressions have left.
     unsafe fn forget_values(&self, slots: &[*mut pg_sys::TupleTableSlot]) {
         // SAFETY: the slot's own method, called as tuptable.h calls it, where there is something to clear.
         unsafe {
-            for &slot in slots {
-                if u32::from((*slot).tts_flags) & pg_sys::TTS_FLAG_EMPTY == 0
-                    && let Some(clear) = (*(*slot).tts_ops).clear
-                {
-                    pg_sys::ffi::pg_guard_ffi_boundary(|| clear(slot));
+            unguarded::guarded(|| {
+                for &slot in slots {
+                    if u32::from((*slot).tts_flags) & pg_sys::TTS_FLAG_EMPTY == 0
+                        && let Some(clear) = (*(*slot).tts_ops).clear
+                    {
+                        clear(slot);
+                    }
                 }
-            }
+            });
             pg_sys::MemoryContextReset(self.0.values);
+            let expressions = (*self.0.state).es_per_tuple_exprcontext;
+            if !expressions.is_null() {
+                pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
+            }
         }
     }
 }
 
 /// # Safety
-/// A slot of the table, empty; in a memory context that lives as long as the row is in it.
+/// A slot of the table, empty. Within [`unguarded::guarded`], in a memory context that lives as long as the row is in it.
 unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mut Common<'r>) {
     // SAFETY: a slot has room for the columns of its table, and LAYOUT has been compared with them.
     unsafe {
         let values: [Option<pg_sys::Datum>; COLUMNS] = [
             row.id.into_datum(),
-            common.client_code.datum(row.client_code),
-            common.id_kind.datum(row.id_kind),
-            row.profile_id.into_datum(),
+            Some(common.client_code.datum(row.client_code)),
+            Some(common.id_kind.datum(row.id_kind)),
+            Some(text(row.profile_id)),
             Some(jsonb::object(row.attrs)),
             row.priority.into_datum(),
-            common.source.datum(row.source),
-            Some(pg_sys::Datum::from(pg_sys::GetCurrentTimestamp())),
+            Some(common.source.datum(row.source)),
+            Some(pg_sys::Datum::from(unguarded::GetCurrentTimestamp())),
             0_i32.into_datum(),
             None,
             None,
@@ -363,12 +384,12 @@ unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mu
             *is_null = value.is_none();
             *place = value.unwrap_or(pg_sys::Datum::from(0));
         }
-        pg_sys::ExecStoreVirtualTuple(slot);
+        unguarded::ExecStoreVirtualTuple(slot);
     }
 }
 
 /// # Safety
-/// A row that is in the table.
+/// A row that is in the table. Within [`unguarded::guarded`].
 unsafe fn insert_into_indexes(
     target: *mut pg_sys::ResultRelInfo,
     slot: *mut pg_sys::TupleTableSlot,
@@ -379,8 +400,8 @@ unsafe fn insert_into_indexes(
     // SAFETY: the caller's promise.
     unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
-        pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters);
+        unguarded::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters);
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        pg_sys::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters, false);
+        unguarded::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters, false);
     }
 }

@@ -4,24 +4,25 @@ use pgrx::pg_sys;
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;
 
+use super::unguarded;
 use super::value::{NUMERIC_OUT, call_output};
 
 /// An object of strings, made without its text: every entry needs one.
 ///
 /// # Safety
-/// In a memory context that lives as long as the datum is needed. The server's encoding is UTF8.
+/// Within [`unguarded::guarded`], in a memory context that lives as long as the datum is needed. The server's encoding is UTF8.
 pub unsafe fn object(attrs: &FlatAttrs) -> pg_sys::Datum {
     // SAFETY: as jsonb's own input function puts an object together. The strings are read, and copied before this returns.
     unsafe {
         let mut state: *mut pg_sys::JsonbParseState = std::ptr::null_mut();
         let nothing = std::ptr::null_mut();
-        pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_BEGIN_OBJECT, nothing);
+        unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_BEGIN_OBJECT, nothing);
         for (name, value) in attrs.iter() {
-            pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_KEY, &mut string(name));
-            pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_VALUE, &mut string(value));
+            unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_KEY, &mut string(name));
+            unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_VALUE, &mut string(value));
         }
-        let object = pg_sys::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_END_OBJECT, nothing);
-        pg_sys::Datum::from(pg_sys::JsonbValueToJsonb(object))
+        let object = unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_END_OBJECT, nothing);
+        pg_sys::Datum::from(unguarded::JsonbValueToJsonb(object))
     }
 }
 

@@ -35,6 +35,7 @@ pub mod status;
 pub mod subtransaction;
 pub mod summons;
 pub mod trigger;
+mod unguarded;
 pub mod update;
 pub mod utility;
 pub mod value;

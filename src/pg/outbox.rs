@@ -15,7 +15,7 @@ use super::owner::{Outbox, as_owner};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
-use super::wake;
+use super::{unguarded, wake};
 
 thread_local! {
     static ENQUEUE: Statement = const {
@@ -33,11 +33,6 @@ thread_local! {
         )
     };
     static TOLD: Cell<bool> = const { Cell::new(false) };
-}
-
-unsafe extern "C-unwind" {
-    /// commands/sequence.h: the next value of a sequence.
-    fn nextval_internal(sequence: pg_sys::Oid, check_permissions: bool) -> i64;
 }
 
 /// Writes an entry in the caller's transaction and has the worker woken at its commit. The answer is the entry's id.
@@ -132,11 +127,12 @@ pub fn draw_id() -> Result<i64, Fault> {
     tell_once_that_nothing_drains();
     let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
     // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
-    // (target_profile_core::horizon); an error of Postgres is turned into a panic at the boundary, as for the functions that pgrx
-    // binds.
+    // (target_profile_core::horizon).
     Ok(unsafe {
-        pg_sys::GetTopTransactionId();
-        pg_sys::ffi::pg_guard_ffi_boundary(|| nextval_internal(outbox.sequence, false))
+        unguarded::guarded(|| {
+            unguarded::GetTopTransactionId();
+            unguarded::nextval_internal(outbox.sequence, false)
+        })
     })
 }
 

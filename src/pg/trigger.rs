@@ -18,12 +18,7 @@ use target_profile_core::watch::{OnInvalid, Selection};
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{self, Origin, Unsendable};
 use super::wiring::{self, Arguments, Column, Id, Mapped, Wiring};
-use super::{collector, row_update, value};
-
-unsafe extern "C-unwind" {
-    /// utils/datum.h: whether two values of one type are the same bytes, however they are stored.
-    fn datum_image_eq(one: pg_sys::Datum, other: pg_sys::Datum, by_value: bool, length: i32) -> bool;
-}
+use super::{collector, row_update, unguarded, value};
 
 /// The trigger function. A row that was inserted, or of which a mapped column changed, is enqueued.
 #[pg_trigger]
@@ -246,10 +241,9 @@ impl Change<'_> {
         match (self.get(self.row_before(), column), self.get(self.row_after(), column)) {
             (None, None) => false,
             (Some(before), Some(after)) => {
-                // SAFETY: two values of the column's type; an error of Postgres (a value that cannot be read) is turned into
-                // a panic at the boundary, as for the functions that pgrx binds.
+                // SAFETY: two values of the column's type; one that is stored elsewhere may turn out not to be readable.
                 !unsafe {
-                    pg_sys::ffi::pg_guard_ffi_boundary(|| datum_image_eq(before, after, column.by_value, column.length))
+                    unguarded::guarded(|| unguarded::datum_image_eq(before, after, column.by_value, column.length))
                 }
             }
             _ => true,
@@ -258,8 +252,9 @@ impl Change<'_> {
 
     fn get(&self, row: pg_sys::HeapTuple, column: Column) -> Option<pg_sys::Datum> {
         let mut is_null = true;
-        // SAFETY: a row of the relation, and a column of it.
-        let datum = unsafe { pg_sys::SPI_getbinval(row, (*self.data.tg_relation).rd_att, column.number, &mut is_null) };
+        // SAFETY: a row of the relation, and a column of it: so it cannot fail.
+        let datum =
+            unsafe { unguarded::SPI_getbinval(row, (*self.data.tg_relation).rd_att, column.number, &mut is_null) };
         (!is_null).then_some(datum)
     }
 }

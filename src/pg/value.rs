@@ -6,11 +6,13 @@
 use std::ffi::CStr;
 
 use pgrx::prelude::*;
+use pgrx::varlena;
 use serde_json::Value;
 use target_profile_core::error::Error as CoreError;
 
 use super::errors::Fault;
 use super::session::{TEXT, with_settings};
+use super::unguarded;
 
 /// The output function of numeric.
 pub const NUMERIC_OUT: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT);
@@ -24,8 +26,6 @@ pub const NUMERIC_OUT: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT
 /// # Safety
 /// The datum is of that type and lives in the current memory context or longer.
 pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Fault> {
-    // SAFETY: a look-up; a domain is stored as its base type.
-    let oid = unsafe { pg_sys::getBaseType(oid) };
     // SAFETY: the caller's promise, passed on; each arm reads the datum as the type that it is.
     unsafe {
         match oid {
@@ -35,15 +35,30 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
                 Ok(Value::String(date_time(datum, oid)))
             }
             pg_sys::BYTEAOID => Ok(Value::String(hex(datum))),
-            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => {
-                Ok(Value::String(String::from_datum(datum, false).unwrap_or_default()))
-            }
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Ok(Value::String(text(datum))),
             // Their text depends on nothing but the value.
             pg_sys::INT2OID => Ok(Value::String((datum.value() as i16).to_string())),
             pg_sys::INT4OID => Ok(Value::String((datum.value() as i32).to_string())),
             pg_sys::INT8OID => Ok(Value::String((datum.value() as i64).to_string())),
             pg_sys::NUMERICOID => Ok(Value::String(call_output(NUMERIC_OUT, datum))),
             pg_sys::UUIDOID => Ok(Value::String(output(datum, oid))),
+            _ => other_to_json(datum, oid),
+        }
+    }
+}
+
+/// As [`to_json`], for types that are not read without a look-up.
+///
+/// # Errors
+/// As there.
+///
+/// # Safety
+/// As there.
+unsafe fn other_to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Fault> {
+    // SAFETY: a look-up, and the caller's promise. A domain is stored as its base type.
+    unsafe {
+        match pg_sys::getBaseType(oid) {
+            base if base != oid => to_json(datum, base),
             _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_settings(&TEXT, || {
                 json_text(call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, datum))
             })),
@@ -51,6 +66,25 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
                 json_text(call(pg_sys::F_ROW_TO_JSON_RECORD, datum))
             })),
             _ => Ok(Value::String(with_settings(&TEXT, || output(datum, oid)))),
+        }
+    }
+}
+
+/// The string of a text, varchar or char.
+///
+/// # Safety
+/// It is one.
+unsafe fn text(datum: pg_sys::Datum) -> String {
+    let stored: *const pg_sys::varlena = datum.cast_mut_ptr();
+    // SAFETY: the caller's promise. Read where it is, if it is neither compressed nor kept elsewhere.
+    unsafe {
+        if varlena::varatt_is_4b_u(stored) || varlena::varatt_is_1b(stored) && !varlena::varatt_is_1b_e(stored) {
+            varlena::text_to_rust_str(stored).map_or_else(
+                |_| String::from_utf8_lossy(varlena::varlena_to_byte_slice(stored)).into_owned(),
+                str::to_owned,
+            )
+        } else {
+            String::from_datum(datum, false).unwrap_or_default()
         }
     }
 }
@@ -89,7 +123,7 @@ pub unsafe fn output(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
 pub unsafe fn call_output(function: pg_sys::Oid, datum: pg_sys::Datum) -> String {
     // SAFETY: the caller's promise; the answer is a palloc'd string.
     unsafe {
-        let text = pg_sys::OidOutputFunctionCall(function, datum);
+        let text = unguarded::guarded(|| unguarded::OidOutputFunctionCall(function, datum));
         let owned = CStr::from_ptr(text).to_string_lossy().into_owned();
         pg_sys::pfree(text.cast());
         owned

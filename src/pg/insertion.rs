@@ -189,6 +189,7 @@ impl Prepared {
 /// Values that rows which go together mostly have in common: made once.
 #[derive(Default)]
 struct Common<'r> {
+    now: pg_sys::TimestampTz,
     client_code: Text<'r>,
     id_kind: Text<'r>,
     source: Text<'r>,
@@ -279,7 +280,10 @@ impl Lease {
                 PgMemoryContexts::For(self.0.values).switch_to(|_| {
                     let command = pg_sys::GetCurrentCommandId(true);
                     unguarded::guarded(|| {
-                        let mut common = Common::default();
+                        let mut common = Common {
+                            now: unguarded::GetCurrentTimestamp(),
+                            ..Common::default()
+                        };
                         for (&slot, row) in slots.iter().zip(rows) {
                             fill(slot, row, &mut common);
                         }
@@ -372,7 +376,7 @@ unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mu
             Some(jsonb::object(row.attrs)),
             row.priority.into_datum(),
             Some(common.source.datum(row.source)),
-            Some(pg_sys::Datum::from(unguarded::GetCurrentTimestamp())),
+            Some(pg_sys::Datum::from(common.now)),
             0_i32.into_datum(),
             None,
             None,

@@ -12,17 +12,32 @@ use super::value::{NUMERIC_OUT, call_output};
 /// # Safety
 /// Within [`unguarded::guarded`], in a memory context that lives as long as the datum is needed. The server's encoding is UTF8.
 pub unsafe fn object(attrs: &FlatAttrs) -> pg_sys::Datum {
-    // SAFETY: as jsonb's own input function puts an object together. The strings are read, and copied before this returns.
+    let count = attrs.len();
+    // SAFETY: room for so many pairs, each of which is written. The strings are read, and copied before this returns.
     unsafe {
-        let mut state: *mut pg_sys::JsonbParseState = std::ptr::null_mut();
-        let nothing = std::ptr::null_mut();
-        unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_BEGIN_OBJECT, nothing);
-        for (name, value) in attrs.iter() {
-            unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_KEY, &mut string(name));
-            unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_VALUE, &mut string(value));
+        let pairs: *mut pg_sys::JsonbPair = unguarded::palloc(count * size_of::<pg_sys::JsonbPair>()).cast();
+        for (at, (name, value)) in attrs.iter().enumerate() {
+            pairs.add(at).write(pg_sys::JsonbPair {
+                key: string(name),
+                value: string(value),
+                order: 0,
+            });
         }
-        let object = unguarded::pushJsonbValue(&mut state, pg_sys::JsonbIteratorToken::WJB_END_OBJECT, nothing);
-        pg_sys::Datum::from(unguarded::JsonbValueToJsonb(object))
+        // As jsonb keeps its names, which are different ones here.
+        std::slice::from_raw_parts_mut(pairs, count).sort_unstable_by_key(|pair| {
+            let name = pair.key.val.string;
+            let length = usize::try_from(name.len).unwrap_or(0);
+            (length, std::slice::from_raw_parts(name.val.cast::<u8>(), length))
+        });
+        let mut object = pg_sys::JsonbValue {
+            type_: pg_sys::jbvType::jbvObject,
+            ..Default::default()
+        };
+        object.val.object = pg_sys::JsonbValue__bindgen_ty_1__bindgen_ty_3 {
+            nPairs: i32::try_from(count).unwrap_or(0),
+            pairs,
+        };
+        pg_sys::Datum::from(unguarded::JsonbValueToJsonb(&mut object))
     }
 }
 

@@ -33,12 +33,8 @@ unsafe extern "C-unwind" {
     /// fmgr.h: the text of a value, palloc'd, by its type's output function.
     pub fn OidOutputFunctionCall(function: pg_sys::Oid, value: pg_sys::Datum) -> *mut std::ffi::c_char;
 
-    /// utils/jsonb.h: the next part of a value that is being put together; the whole, at its end.
-    pub fn pushJsonbValue(
-        state: *mut *mut pg_sys::JsonbParseState,
-        token: pg_sys::JsonbIteratorToken::Type,
-        value: *mut pg_sys::JsonbValue,
-    ) -> *mut pg_sys::JsonbValue;
+    /// utils/palloc.h: room in the current memory context.
+    pub fn palloc(size: usize) -> *mut std::ffi::c_void;
 
     /// utils/jsonb.h: as it is stored.
     pub fn JsonbValueToJsonb(value: *mut pg_sys::JsonbValue) -> *mut pg_sys::Jsonb;

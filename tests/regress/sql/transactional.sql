@@ -121,6 +121,15 @@ SELECT profile_id FROM target_profile.outbox ORDER BY id;
 SELECT count(target_profile_update('acme', 'mboxPC', 'bulk ' || n, '{"a": 1}', (n % 2)::smallint)) FROM generate_series(1, 1000) n;
 SELECT priority, count(*) FROM target_profile.outbox WHERE profile_id LIKE 'bulk %' GROUP BY priority ORDER BY priority;
 
+-- what is written is jsonb as Postgres itself makes it, however many names there are and in whatever order
+BEGIN;
+SELECT target_profile_update('acme', 'mbox3rdPartyId', 'wide', jsonb_object_agg(name, 'v' || name)) > 0 AS enqueued
+    FROM (SELECT repeat('x', n % 7) || chr(97 + n % 26) || n FROM generate_series(1, 300) n
+          UNION ALL SELECT unnest('{é,日本,a.b,Zz,z,😀,zz,Z}'::text[])) names (name);
+SELECT attrs = attrs::text::jsonb AS as_parsed, count(*) AS names, count(*) FILTER (WHERE attrs ->> name = 'v' || name) AS found
+    FROM target_profile.outbox, jsonb_object_keys(attrs) name WHERE profile_id = 'wide' GROUP BY attrs;
+ROLLBACK;
+
 DROP PROCEDURE three;
 DROP TABLE customer;
 DROP EXTENSION target_profile;

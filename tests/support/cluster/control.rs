@@ -95,7 +95,16 @@ impl Cluster {
     }
 
     fn pg_ctl(&self, verb: &str) -> std::process::Command {
-        let mut command = tools::as_postgres(tools::program("pg_ctl"));
+        let mut command = match self.interposed {
+            None => tools::as_postgres(tools::program("pg_ctl")),
+            Some(interposed) => {
+                let mut command = tools::as_postgres("env");
+                command
+                    .args(interposed.environment(self.dir()))
+                    .arg(tools::program("pg_ctl"));
+                command
+            }
+        };
         command.arg(verb).arg("-D").arg(self.data_dir()).arg("-s");
         if verb != "reload" {
             command.args(["-w", "-t", &PATIENCE.as_secs().to_string()]);

@@ -24,6 +24,7 @@ pub mod secret;
 pub mod settings;
 pub mod settlement;
 pub mod status;
+pub mod step;
 pub mod time;
 pub mod verdict;
 pub mod watch;

@@ -21,5 +21,6 @@ mod request;
 mod retry;
 mod settings;
 mod status;
+mod step;
 mod verdict;
 mod watch;

@@ -1,6 +1,7 @@
 //! What befalls a server in its life, while its worker has work under way: nothing that was committed is lost, nothing that
 //! was rolled back is sent, no write is harmed that the server itself does not refuse, and the worker goes on by itself.
 
+mod clock;
 mod disk;
 
 use support::{Match, Reply};

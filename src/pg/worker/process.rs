@@ -9,8 +9,9 @@ use pgrx::prelude::*;
 use target_profile_core::launcher::Ending;
 use target_profile_core::time::Timestamp;
 
+use super::clock::now;
 use super::{Worker, network, transaction};
-use crate::pg::clock::{now, postgres_now};
+use crate::pg::clock::postgres_now;
 use crate::pg::report::State;
 use crate::pg::shared::{self, Slot};
 use crate::pg::{holds, my_pid, summons, wait_event};

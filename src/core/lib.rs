@@ -9,6 +9,7 @@ pub mod budget;
 pub mod client_code;
 pub mod collected;
 pub mod condition;
+pub mod descriptors;
 pub mod drain;
 pub mod endpoint;
 pub mod error;

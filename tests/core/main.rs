@@ -8,6 +8,7 @@ mod budget;
 mod collected;
 mod condition;
 mod delivery;
+mod descriptors;
 mod drain;
 mod endpoint;
 mod error;

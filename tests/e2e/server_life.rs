@@ -2,6 +2,7 @@
 //! was rolled back is sent, no write is harmed that the server itself does not refuse, and the worker goes on by itself.
 
 mod clock;
+mod descriptors;
 mod disk;
 
 use support::{Match, Reply};

@@ -206,7 +206,6 @@ impl Worker {
         if reload_if_asked() {
             let before = std::mem::replace(&mut self.settings, Snapshot::take());
             self.drain.set_enabled(self.settings.enabled);
-            self.drain.set_limits(self.settings.limits.clone());
             self.drain.new_work();
             // How long responses are kept may have changed.
             self.next_poll = now();
@@ -417,6 +416,7 @@ impl Worker {
 
     fn claim(&mut self) -> Result<(), String> {
         let now = now();
+        self.drain.set_limits(network::limits(&self.settings.limits));
         if !self.drain.wants_to_claim(now) {
             return Ok(());
         }

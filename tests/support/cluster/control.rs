@@ -221,6 +221,29 @@ impl Cluster {
             .retain(|frozen| *frozen != process);
     }
 
+    /// How many files and sockets a process of this server has open.
+    #[track_caller]
+    pub fn open_files(&self, pid: i32) -> u64 {
+        let process = self.own(pid);
+        let files = std::fs::read_dir(format!("/proc/{}/fd", process.pid));
+        files.expect("the process is there").count() as u64
+    }
+
+    /// Limits how many files and sockets a process of this server may have open; returns the limit until now. Those that
+    /// are open stay so.
+    #[track_caller]
+    pub fn limit_files(&self, pid: i32, limit: u64) -> u64 {
+        let pid = self.own(pid).pid;
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("the process is there");
+        let before = limits.lines().find(|line| line.starts_with("Max open files"));
+        let before = before.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+        let mut prlimit = tools::as_postgres("prlimit");
+        // The soft limit alone, which may be raised again.
+        prlimit.args([format!("--pid={pid}"), format!("--nofile={limit}:")]);
+        tools::run("limit the files of a process", &mut prlimit);
+        before.expect("a limit")
+    }
+
     pub(super) fn thaw(&self) {
         for process in self.frozen.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             process.signal(Signal::CONT);

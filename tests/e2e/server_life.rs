@@ -2,8 +2,12 @@
 //! was rolled back is sent, no write is harmed that the server itself does not refuse, and the worker goes on by itself.
 
 mod clock;
+mod copies;
 mod descriptors;
 mod disk;
+mod processes;
+mod settings;
+mod shutdown;
 
 use support::{Match, Reply};
 

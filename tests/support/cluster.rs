@@ -30,6 +30,7 @@ pub use backup::BackupBuilder;
 pub use db::{Db, describe, identifier, sqlstate};
 pub use home::remove_stale;
 pub use interpose::{Interposed, Offset};
+pub use rustix::process::Signal;
 pub use server::{Process, process};
 
 use home::Home;

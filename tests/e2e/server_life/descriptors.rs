@@ -20,7 +20,7 @@ fn a_worker_without_file_descriptors_sends_with_fewer_and_harms_nobody() {
     site.mock
         .on(Match::any())
         .respond(Reply::delay(Duration::from_millis(20)));
-    enqueue(&site, 400);
+    enqueue(&site, 100);
     support::wait::until("everything to be sent while files of WAL come and go", SOON, || {
         site.db.batch("select pg_switch_wal()");
         site.db
@@ -28,7 +28,7 @@ fn a_worker_without_file_descriptors_sends_with_fewer_and_harms_nobody() {
             .get::<_, bool>(0)
             .then_some(())
     });
-    check_all_sent(&site, 400);
+    check_all_sent(&site, 100);
     // What went wrong has its reason.
     let reasons = "select coalesce(string_agg(distinct message, '; '), '') from target_profile.response
          where outcome <> 'accepted' and message not like '%Too many open files%'";

@@ -202,6 +202,12 @@ impl Cluster {
         );
     }
 
+    /// Sends a signal to one process of this server.
+    #[track_caller]
+    pub fn signal(&self, pid: i32, signal: Signal) {
+        self.own(pid).signal(signal);
+    }
+
     /// Stops one process of this server (SIGSTOP) until `sigcont`.
     #[track_caller]
     pub fn sigstop(&self, pid: i32) {

@@ -4,6 +4,7 @@
 //! at a file descriptor that becomes readable when an answer has come, so that the worker can wait for answers and for
 //! its latch in one place.
 
+pub mod descriptors;
 mod exchange;
 mod transport;
 

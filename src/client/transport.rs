@@ -15,6 +15,7 @@ use target_profile_core::secret::Secret;
 use thiserror::Error;
 use tokio::sync::mpsc as tokio_mpsc;
 
+use crate::descriptors::are_scarce;
 use crate::exchange::{CONNECT_TIMEOUT, exchange, now};
 
 /// How connections are made.
@@ -64,7 +65,7 @@ pub struct Transport {
 
 enum Order {
     Send(Vec<Dispatch>),
-    Renew(reqwest::Client),
+    Renew(Options, reqwest::Client),
 }
 
 impl Transport {
@@ -80,11 +81,12 @@ impl Transport {
         let (ended_out, ended) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread_bell = Arc::clone(&bell);
+        let options = options.clone();
         let thread = std::thread::Builder::new()
             .name("target_profile io".to_owned())
             .spawn(move || {
                 let bell = thread_bell;
-                runtime.block_on(serve(http, orders_in, reports_out, Arc::clone(&bell)));
+                runtime.block_on(serve(options, http, orders_in, reports_out, Arc::clone(&bell)));
                 // Requests in flight are dropped, and a resolver that hangs in a blocking call is not waited for.
                 runtime.shutdown_background();
                 // Nobody may be listening any more, which is fine.
@@ -106,7 +108,7 @@ impl Transport {
     /// The options cannot be followed; the old ones stay in force.
     pub fn renew(&self, options: &Options) -> Result<(), Error> {
         let http = http_client(options)?;
-        self.order(Order::Renew(http));
+        self.order(Order::Renew(options.clone(), http));
         Ok(())
     }
 
@@ -156,17 +158,29 @@ impl Transport {
     }
 }
 
+/// Idle connections are given up at most this often.
+const RELIEF: Duration = Duration::from_secs(1);
+
 async fn serve(
+    mut options: Options,
     mut http: reqwest::Client,
     mut orders: tokio_mpsc::UnboundedReceiver<Order>,
     reports: mpsc::Sender<Report>,
     bell: Arc<Bell>,
 ) {
+    let mut relieved: Option<Instant> = None;
     // Ends when the worker's side is dropped.
     while let Some(order) = orders.recv().await {
         match order {
-            Order::Renew(renewed) => http = renewed,
+            Order::Renew(asked, renewed) => (options, http) = (asked, renewed),
             Order::Send(requests) => {
+                if relieved.is_none_or(|at| at.elapsed() >= RELIEF) && are_scarce(&bell.fd) {
+                    // Another one begins without idle connections, and those of the old one end with it.
+                    if let Ok(fresh) = http_client(&options) {
+                        http = fresh;
+                    }
+                    relieved = Some(Instant::now());
+                }
                 for dispatch in requests {
                     let http = http.clone();
                     let receipt = Receipt::new(dispatch.ticket, reports.clone(), Arc::clone(&bell));

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::retry;
+use crate::step::Step;
 use crate::time::Timestamp;
 use crate::verdict::Outcome;
 
@@ -65,6 +66,14 @@ impl Breaker {
     /// Why it is open, `None` while it is closed.
     pub fn opening(&self) -> Option<&Opening> {
         self.open.as_ref()
+    }
+
+    /// The clock was set.
+    pub fn clock_set(&mut self, step: Step) {
+        if let Some(opening) = &mut self.open {
+            opening.since = step.of(opening.since);
+            opening.next_try_at = step.of(opening.next_try_at);
+        }
     }
 
     /// A probe has been handed out.

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use crate::step::Step;
 use crate::time::Timestamp;
 
 /// What one retry costs; the unit is a thousandth of a retry.
@@ -47,6 +48,11 @@ impl RetryBudget {
             self.filled_at = Some(now);
             self.save(earned);
         }
+    }
+
+    /// The clock was set.
+    pub fn clock_set(&mut self, step: Step) {
+        self.filled_at = self.filled_at.map(|then| step.of(then));
     }
 
     /// Whether a retry can be paid for, as of the last [`RetryBudget::fill`].

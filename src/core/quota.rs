@@ -38,6 +38,12 @@ impl Minute {
         Timestamp::from_unix_micros(self.0.saturating_mul(MINUTE_MICROS))
     }
 
+    /// So many minutes later; earlier if below zero.
+    #[must_use]
+    pub const fn plus(self, minutes: i64) -> Self {
+        Self(self.0.saturating_add(minutes))
+    }
+
     /// From when on it no longer counts: its end is 24 hours old.
     pub fn counts_until(self) -> Timestamp {
         Self(self.0.saturating_add(1)).start().plus(WINDOW)
@@ -246,6 +252,15 @@ impl Ledger {
         }
         self.expire(now);
         unused
+    }
+
+    /// The clock was set, and what counts moves along with it by so many minutes.
+    pub fn follow(&mut self, minutes: i64) {
+        self.current = self.current.plus(minutes);
+        self.past = std::mem::take(&mut self.past)
+            .into_iter()
+            .map(|(minute, count)| (minute.plus(minutes), count))
+            .collect();
     }
 
     fn expire(&mut self, now: Timestamp) {

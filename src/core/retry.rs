@@ -40,7 +40,8 @@ pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let asked = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
         Duration::from_secs(header.parse().unwrap_or(u64::MAX))
     } else {
-        http_date(header)?.since(now)
+        // One that is over is more likely of a clock that is wrong than of a server that wants it at once.
+        Some(http_date(header)?.since(now)).filter(|asked| !asked.is_zero())?
     };
     Some(asked.min(RETRY_AFTER_CAP))
 }

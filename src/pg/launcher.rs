@@ -59,6 +59,7 @@ pub fn database_name(database: u32) -> String {
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn target_profile_launcher_main(_arg: pg_sys::Datum) {
     worker::install_signal_handlers();
+    worker::ignore_cancels();
     BackgroundWorker::connect_worker_to_spi(None, None);
     // SAFETY: the callback is a plain function of this library.
     unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(0)) };

@@ -18,6 +18,7 @@ mod never_in_the_way;
 mod quiet;
 mod quota;
 mod replication;
+mod server_life;
 mod site;
 mod watched;
 mod watched_never_in_the_way;

@@ -16,6 +16,7 @@ mod backup;
 mod control;
 mod db;
 mod home;
+mod interpose;
 mod server;
 mod tools;
 
@@ -28,6 +29,8 @@ use std::time::Duration;
 pub use backup::BackupBuilder;
 pub use db::{Db, describe, identifier, sqlstate};
 pub use home::remove_stale;
+pub use interpose::{Interposed, Offset};
+pub use rustix::process::Signal;
 pub use server::{Process, process};
 
 use home::Home;
@@ -65,6 +68,8 @@ pub struct Cluster {
     password: String,
     /// Processes stopped by `sigstop`, to be continued before the server is stopped for good.
     frozen: Mutex<Vec<Process>>,
+    /// What stands between its server and the C library.
+    interposed: Option<Interposed>,
 }
 
 /// Makes a cluster.
@@ -74,6 +79,7 @@ pub struct Builder {
     conf: Vec<(String, String)>,
     preload: bool,
     fsync: bool,
+    interposed: Option<Interposed>,
 }
 
 impl Builder {
@@ -95,6 +101,12 @@ impl Builder {
         self
     }
 
+    /// Lets the server's disk be full, or its clock be set.
+    pub fn interposed(mut self, what: Interposed) -> Self {
+        self.interposed = Some(what);
+        self
+    }
+
     /// Makes the cluster and starts it.
     #[track_caller]
     pub fn build(self) -> Cluster {
@@ -111,7 +123,11 @@ impl Builder {
             &mut template.copy_to(&home.data()),
         );
         append(&home.data(), &shared_conf());
-        let cluster = Cluster::at(self.name, home, template.password.clone());
+        let mut cluster = Cluster::at(self.name, home, template.password.clone());
+        if let Some(interposed) = self.interposed {
+            interposed.build(cluster.dir());
+            cluster.interposed = Some(interposed);
+        }
         cluster.append_conf(&[
             ("shared_preload_libraries".to_owned(), preloaded(self.preload)),
             ("fsync".to_owned(), if self.fsync { "on" } else { "off" }.to_owned()),
@@ -145,6 +161,7 @@ impl Cluster {
             conf: Vec::new(),
             preload: true,
             fsync: true,
+            interposed: None,
         }
     }
 
@@ -155,6 +172,7 @@ impl Cluster {
             port: home::free_port(),
             password,
             frozen: Mutex::new(Vec::new()),
+            interposed: None,
         };
         let socket = cluster.socket_dir().join(format!(".s.PGSQL.{}", cluster.port));
         let length = socket.as_os_str().len();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, dispatch, fate};
+use super::{Carried, Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, dispatch, fate};
 use crate::request::Request;
 use crate::retry;
 use crate::settings::ClientSettings;
@@ -154,7 +154,11 @@ impl Drain {
         };
         let mut again: Option<Again> = None;
         for entry in &delivery.carried {
-            match fate(entry, &ending, &client.settings) {
+            let entry = Carried {
+                enqueued_at: self.leap.corrected(entry.enqueued_at),
+                ..*entry
+            };
+            match fate(&entry, &ending, &client.settings) {
                 Fate::Accepted => batch.accepted.push(entry.id),
                 Fate::Held => again = Some(Again::AT_ONCE),
                 Fate::Retry { attempts, at } => {

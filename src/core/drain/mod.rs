@@ -17,6 +17,7 @@
 
 mod accounts;
 mod client;
+mod clock;
 mod completion;
 mod fate;
 mod messages;
@@ -37,6 +38,7 @@ use crate::quota::{Class, Count, Ledger, Minute};
 use crate::request::{self, Request};
 use crate::settings::ClientSettings;
 use crate::settlement::{Activity, Again, Batch, Ended};
+use crate::step::Leap;
 use crate::time::Timestamp;
 
 use client::Client;
@@ -147,6 +149,8 @@ pub struct Drain {
     activity: BTreeMap<(ClientCode, Minute), Activity>,
     /// When it was written last.
     activity_written_at: Timestamp,
+    /// By how much the clock was set forward.
+    leap: Leap,
 }
 
 impl Drain {
@@ -165,6 +169,7 @@ impl Drain {
             turn: 0,
             activity: BTreeMap::new(),
             activity_written_at: Timestamp::from_unix_micros(i64::MIN),
+            leap: Leap::default(),
         }
     }
 
@@ -175,6 +180,7 @@ impl Drain {
         *self = Self {
             enabled: self.enabled,
             next_ticket: self.next_ticket,
+            leap: self.leap,
             ..fresh
         };
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::id::ProfileKey;
 use crate::quota::Class;
+use crate::step::Step;
 use crate::time::Timestamp;
 
 /// Why and until when a profile waits.
@@ -85,6 +86,19 @@ impl Parked {
             }
         }
         Some(wait)
+    }
+
+    /// The clock was set: all wait as long as they would have.
+    pub(super) fn clock_set(&mut self, step: Step) {
+        for early in self.early.values_mut() {
+            for (at, key) in std::mem::take(early) {
+                let at = step.of(at);
+                if let Some(wait) = self.of.get_mut(&key) {
+                    wait.due = at;
+                }
+                early.insert((at, key));
+            }
+        }
     }
 
     /// All of them may go at once.

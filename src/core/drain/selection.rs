@@ -11,6 +11,7 @@ use crate::client_code::ClientCode;
 use crate::id::{IdKind, ProfileId, ProfileKey};
 use crate::lane::REVISIT_LIMIT;
 use crate::quota::Class;
+use crate::retry::RETRY_AFTER_CAP;
 use crate::settlement::Batch;
 use crate::time::Timestamp;
 
@@ -138,10 +139,11 @@ impl Drain {
                 }
             };
             let wait = Wait {
+                // What lies too far in the future was written by a clock that was set back since.
                 due: row
                     .next_attempt_at
-                    .unwrap_or(row.enqueued_at)
-                    .max(row.enqueued_at.plus(client.settings.delay)),
+                    .map_or(now, |at| at.min(now.plus(RETRY_AFTER_CAP)))
+                    .max(row.enqueued_at.min(now).plus(client.settings.delay)),
                 priority: read.priority,
                 id: row.id,
                 retry: row.next_attempt_at.is_some(),

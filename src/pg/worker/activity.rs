@@ -2,17 +2,17 @@
 
 use std::collections::HashMap;
 
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::quota::{Count, Minute};
+use target_profile_core::quota::{Count, Minute, WINDOW};
 use target_profile_core::settlement::{Activity, Reservation};
 use target_profile_core::time::Timestamp;
 
 use super::guests::yes;
 use super::queries::{
-    ACTIVITY_IS_OPEN, ANY_OVERTAKEN, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN, OLD_ACTIVITY, READ_LEDGERS,
-    WRITE_ACTIVITY,
+    ACTIVITY_IS_OPEN, ANY_OVERTAKEN, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN, MOVE_ACTIVITY, OLD_ACTIVITY,
+    READ_LEDGERS, WRITE_ACTIVITY,
 };
 use super::settle::timestamp;
 use crate::pg::clock::from_postgres;
@@ -84,6 +84,18 @@ pub fn close(client: &mut SpiClient<'_>) -> Result<(), Fault> {
         CLOSE_ACTIVITY.with(|statement| statement.update(client, &[]).map(|_| ()))?;
     }
     Ok(())
+}
+
+/// The clock was set by so many minutes: what counts on `now`, by the clock as it was, moves along.
+pub fn follow(client: &mut SpiClient<'_>, before: Timestamp, minutes: i64) -> Result<(), Fault> {
+    let window = i64::try_from(WINDOW.as_micros()).unwrap_or(i64::MAX);
+    let oldest = Timestamp::from_unix_micros(before.unix_micros().saturating_sub(window));
+    let by = Interval::from_micros(minutes.saturating_mul(60_000_000));
+    MOVE_ACTIVITY.with(|statement| {
+        statement
+            .update(client, &[timestamp(Minute::of(oldest).start())?.into(), by.into()])
+            .map(|_| ())
+    })
 }
 
 /// Forgets minutes before that point in time, and what is no longer known of dead letters.

@@ -5,6 +5,7 @@
 
 mod activity;
 mod claim;
+mod clock;
 mod guests;
 mod network;
 mod process;
@@ -21,15 +22,18 @@ use target_profile_core::drain::{Dispatch, Drain};
 use target_profile_core::launcher::Ending;
 use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
+use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;
 
-use super::clock::{day_of, now, postgres_now};
+use super::clock::{day_of, postgres_now};
 use super::report::{InFlight, State};
 use super::settings::Snapshot;
 use super::shared::{self, Slot};
 use super::{holds, summons};
+use clock::now;
 use process::sleep_until;
 pub use process::{install_signal_handlers, reload_if_asked};
+pub use transaction::ignore_cancels;
 use transaction::{Access, transaction};
 
 /// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to
@@ -69,6 +73,8 @@ struct Worker {
     /// Errors in a row.
     errors: u32,
     not_before: Timestamp,
+    /// By how much the ledgers of the quotas are to follow the clock.
+    following: Following,
     state: Option<State>,
 }
 
@@ -91,6 +97,7 @@ impl Worker {
             next_retention: start,
             errors: 0,
             not_before: start,
+            following: Following::default(),
             state: None,
         }
     }
@@ -100,6 +107,7 @@ impl Worker {
             // SAFETY: this process' own latch. Reset before looking, so that what comes after the look wakes.
             unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
             pgrx::check_for_interrupts!();
+            self.follow_clock();
             self.reload_if_asked();
             if self.slot.is_asked_to_stop() || holds::is_held(shared::my_database()) {
                 self.step_aside();
@@ -157,11 +165,48 @@ impl Worker {
         self.next_poll = now();
     }
 
+    /// The clock may have been set: what waits here waits as long as it would have.
+    fn follow_clock(&mut self) {
+        if let Some((before, step)) = clock::follow() {
+            pgrx::log!(
+                "target_profile: the clock was set by {} s, and what waits goes by it",
+                step.micros() / 1_000_000
+            );
+            self.drain.clock_set(before, step);
+            for time in [&mut self.next_poll, &mut self.next_retention, &mut self.not_before] {
+                *time = step.of(*time);
+            }
+            self.following.note(step);
+        }
+    }
+
+    /// What counts against the quotas follows the clock, before anything is sent by it.
+    fn move_ledgers(&mut self) -> Result<(), String> {
+        let Standing::Adopted(outbox) = self.standing else {
+            self.following = Following::default();
+            return Ok(());
+        };
+        let minutes = self.following.minutes();
+        if minutes == 0 {
+            return Ok(());
+        }
+        // By the clock as it was.
+        let before = now().unix_micros().saturating_sub(minutes.saturating_mul(60_000_000));
+        transaction("moving the quota with the clock", Access::Write, |client| {
+            if guests::outbox(client)? == Some(outbox) {
+                activity::follow(client, Timestamp::from_unix_micros(before), minutes)?;
+            }
+            Ok(())
+        })?;
+        self.drain.move_ledgers(minutes, &mut self.batch);
+        self.following.moved(minutes);
+        Ok(())
+    }
+
     fn reload_if_asked(&mut self) {
         if reload_if_asked() {
             let before = std::mem::replace(&mut self.settings, Snapshot::take());
             self.drain.set_enabled(self.settings.enabled);
-            self.drain.set_limits(self.settings.limits.clone());
             self.drain.new_work();
             // How long responses are kept may have changed.
             self.next_poll = now();
@@ -177,6 +222,7 @@ impl Worker {
 
     /// One turn: look around if there is a reason to, take answers, settle them, claim and send.
     fn cycle(&mut self) -> Result<(), String> {
+        self.move_ledgers()?;
         let polling = now() >= self.next_poll;
         // While nothing may be sent, nobody need wake this process again; the settings that change that make it look.
         if self.settings.enabled && self.slot.take_work() {
@@ -371,6 +417,7 @@ impl Worker {
 
     fn claim(&mut self) -> Result<(), String> {
         let now = now();
+        self.drain.set_limits(network::limits(&self.settings.limits));
         if !self.drain.wants_to_claim(now) {
             return Ok(());
         }

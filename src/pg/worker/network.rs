@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use target_profile_client::{Options, Transport};
-use target_profile_core::drain::{Dispatch, Report};
+use target_profile_core::descriptors;
+use target_profile_core::drain::{Dispatch, Limits, Report};
 
 use super::transaction::with_signals_blocked;
 
@@ -58,6 +59,14 @@ pub fn renew(options: &Options) -> Result<(), String> {
             .map_or(Ok(()), |transport| transport.renew(options))
             .map_err(|error| error.to_string())
     })
+}
+
+/// What may be in flight with the file descriptors that this process may have now.
+pub fn limits(limits: &Limits) -> Limits {
+    Limits {
+        max_in_flight: descriptors::in_flight(limits.max_in_flight, target_profile_client::descriptors::limit()),
+        ..limits.clone()
+    }
 }
 
 /// Ends it. Runs when the process ends, whatever is on the stack.

@@ -9,8 +9,9 @@ use pgrx::prelude::*;
 use target_profile_core::launcher::Ending;
 use target_profile_core::time::Timestamp;
 
+use super::clock::now;
 use super::{Worker, network, transaction};
-use crate::pg::clock::{now, postgres_now};
+use crate::pg::clock::postgres_now;
 use crate::pg::report::State;
 use crate::pg::shared::{self, Slot};
 use crate::pg::{holds, my_pid, summons, wait_event};
@@ -43,7 +44,9 @@ pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
         return;
     }
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
+    transaction::ignore_cancels();
     transaction::pin_session_settings();
+    target_profile_client::descriptors::raise();
     slot.report(|report| {
         report.pid = my_pid();
         report.state = State::Starting;

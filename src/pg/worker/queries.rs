@@ -1,8 +1,8 @@
 //! The worker's statements, each the text of one file in `sql/queries`.
 
 use pgrx::pg_sys::BuiltinOid::{
-    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, TEXTARRAYOID, TEXTOID, TIMESTAMPTZARRAYOID,
-    TIMESTAMPTZOID,
+    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, INTERVALOID, TEXTARRAYOID, TEXTOID,
+    TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
 };
 
 use crate::pg::statement::Statement;
@@ -48,6 +48,7 @@ statements! {
         INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8OID);
     ACTIVITY_IS_OPEN = "activity_is_open.sql" ();
     CLOSE_ACTIVITY = "close_activity.sql" ();
+    MOVE_ACTIVITY = "move_activity.sql" (TIMESTAMPTZOID, INTERVALOID);
     OLD_ACTIVITY = "old_activity.sql" (TIMESTAMPTZOID);
     DELETE_ACTIVITY = "delete_activity.sql" (TIMESTAMPTZOID);
     ANY_DEAD_LETTER = "any_dead_letter.sql" ();

@@ -25,6 +25,7 @@ pub fn transaction<T>(
     work: impl FnOnce(&mut SpiClient<'_>) -> Result<T, Fault>,
 ) -> Result<T, String> {
     begin(activity, access);
+    admit_cancels();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
         let done = Spi::connect_mut(work).map_err(|fault| fault.to_string());
         if done.is_ok() {
@@ -44,12 +45,29 @@ pub fn transaction<T>(
         pgrx::log!("target_profile: {activity} failed: {error}");
         format!("{activity}: {error}")
     });
+    ignore_cancels();
     // SAFETY: outside of a transaction. The statistics are what autovacuum decides by.
     unsafe {
         pg_sys::pgstat_report_stat(false);
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
     }
     result
+}
+
+/// From now on pg_cancel_backend finds nothing to cancel: between transactions its error would end the process. Each error within
+/// a transaction undoes this, so it is set and not counted.
+pub fn ignore_cancels() {
+    // SAFETY: a plain variable of the process, which its signal handlers do not touch.
+    unsafe { (&raw mut pg_sys::QueryCancelHoldoffCount).write_volatile(1) };
+}
+
+/// From now on it cancels. What came before meant another transaction.
+fn admit_cancels() {
+    // SAFETY: the same; and the flag, which a handler may set again at any time.
+    unsafe {
+        (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
+        (&raw mut pg_sys::QueryCancelHoldoffCount).write_volatile(0);
+    }
 }
 
 fn begin(activity: &str, access: Access) {

@@ -95,7 +95,16 @@ impl Cluster {
     }
 
     fn pg_ctl(&self, verb: &str) -> std::process::Command {
-        let mut command = tools::as_postgres(tools::program("pg_ctl"));
+        let mut command = match self.interposed {
+            None => tools::as_postgres(tools::program("pg_ctl")),
+            Some(interposed) => {
+                let mut command = tools::as_postgres("env");
+                command
+                    .args(interposed.environment(self.dir()))
+                    .arg(tools::program("pg_ctl"));
+                command
+            }
+        };
         command.arg(verb).arg("-D").arg(self.data_dir()).arg("-s");
         if verb != "reload" {
             command.args(["-w", "-t", &PATIENCE.as_secs().to_string()]);
@@ -193,6 +202,12 @@ impl Cluster {
         );
     }
 
+    /// Sends a signal to one process of this server.
+    #[track_caller]
+    pub fn signal(&self, pid: i32, signal: Signal) {
+        self.own(pid).signal(signal);
+    }
+
     /// Stops one process of this server (SIGSTOP) until `sigcont`.
     #[track_caller]
     pub fn sigstop(&self, pid: i32) {
@@ -210,6 +225,29 @@ impl Cluster {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .retain(|frozen| *frozen != process);
+    }
+
+    /// How many files and sockets a process of this server has open.
+    #[track_caller]
+    pub fn open_files(&self, pid: i32) -> u64 {
+        let process = self.own(pid);
+        let files = std::fs::read_dir(format!("/proc/{}/fd", process.pid));
+        files.expect("the process is there").count() as u64
+    }
+
+    /// Limits how many files and sockets a process of this server may have open; returns the limit until now. Those that
+    /// are open stay so.
+    #[track_caller]
+    pub fn limit_files(&self, pid: i32, limit: u64) -> u64 {
+        let pid = self.own(pid).pid;
+        let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("the process is there");
+        let before = limits.lines().find(|line| line.starts_with("Max open files"));
+        let before = before.and_then(|line| line.split_whitespace().nth(3)?.parse().ok());
+        let mut prlimit = tools::as_postgres("prlimit");
+        // The soft limit alone, which may be raised again.
+        prlimit.args([format!("--pid={pid}"), format!("--nofile={limit}:")]);
+        tools::run("limit the files of a process", &mut prlimit);
+        before.expect("a limit")
     }
 
     pub(super) fn thaw(&self) {

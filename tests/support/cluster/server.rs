@@ -25,6 +25,8 @@ pub fn process(pid: u32) -> Option<Process> {
 struct Stat {
     state: char,
     parent: u32,
+    /// In user and in kernel mode, in clock ticks.
+    ticks: u64,
     start: u64,
 }
 
@@ -36,6 +38,7 @@ fn stat(pid: u32) -> Option<Stat> {
     Some(Stat {
         state: field(3)?.chars().next()?,
         parent: field(4)?.parse().ok()?,
+        ticks: field(14)?.parse::<u64>().ok()? + field(15)?.parse::<u64>().ok()?,
         start: field(22)?.parse().ok()?,
     })
 }
@@ -54,6 +57,11 @@ impl Process {
     pub fn command_line(self) -> String {
         let bytes = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).replace('\0', " ").trim().to_owned()
+    }
+
+    /// The processor time that it has used so far, to a hundredth of a second.
+    pub fn cpu_time(self) -> Duration {
+        Duration::from_millis(stat(self.pid).map_or(0, |stat| stat.ticks * 10))
     }
 
     /// Sends a signal, unless it has ended.

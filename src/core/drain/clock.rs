@@ -1,0 +1,37 @@
+//! A clock that is set, while entries wait and requests are under way.
+
+use super::Drain;
+use crate::settlement::Batch;
+use crate::step::Step;
+use crate::time::Timestamp;
+
+impl Drain {
+    /// The clock, which said `before`, was set. Everything that waits in memory waits as long as it would have. The quotas follow
+    /// by [`Drain::move_ledgers`].
+    pub fn clock_set(&mut self, before: Timestamp, step: Step) {
+        self.leap.note(before, step);
+        self.activity_written_at = step.of(self.activity_written_at);
+        for client in self.clients.values_mut() {
+            client.breaker.clock_set(step);
+            client.breaker_moved |= client.breaker.opening().is_some();
+            client.budget.clock_set(step);
+            client.parked.clock_set(step);
+        }
+    }
+
+    /// What counts against the quotas has moved by so many minutes, in the table too. Not between a claim and its sending.
+    pub fn move_ledgers(&mut self, minutes: i64, batch: &mut Batch) {
+        for client in self.clients.values_mut() {
+            client.ledger.follow(minutes);
+        }
+        for delivery in self.deliveries.values_mut() {
+            delivery.minute = delivery.minute.plus(minutes);
+        }
+        for activity in [&mut self.activity, &mut batch.activity] {
+            *activity = std::mem::take(activity)
+                .into_iter()
+                .map(|((code, minute), numbers)| ((code, minute.plus(minutes)), numbers))
+                .collect();
+        }
+    }
+}

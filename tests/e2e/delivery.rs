@@ -121,6 +121,34 @@ fn an_entry_that_commits_late_with_a_lower_id_is_sent_by_its_commit() {
     site.mock.wait_value("acme", "mboxPC", "late", "a", "1", SOON);
 }
 
+/// A sequence that has given out nothing says the same `last_value` as one that has given out 1.
+#[test]
+fn the_very_first_entry_is_sent_by_its_commit_however_late() {
+    let site = Site::with(support::Cluster::builder("first").conf("target_profile.poll_interval", "1h"));
+    // The worker looks several times while there has never been an entry.
+    for seconds in 1..=3 {
+        let before: String = site.db.text("select clock_timestamp()::text");
+        site.db.batch(&format!(
+            "select target_profile.set_client('acme', timeout => '{seconds} s')"
+        ));
+        site.wait_until(&format!(
+            "select exists (select from pg_stat_activity where backend_type = '{WORKER}'
+                 and query = 'claiming' and state = 'idle' and state_change > '{before}')"
+        ));
+    }
+    let late = site.cluster.db();
+    late.batch("begin");
+    let first: i64 = late.value(
+        "select target_profile_update('acme', 'mboxPC', 'late', '{\"a\": 1}')",
+        &[],
+    );
+    assert_eq!(first, 1);
+    site.update("early", r#"{"a": 1}"#);
+    site.wait_drained();
+    late.batch("commit");
+    site.mock.wait_value("acme", "mboxPC", "late", "a", "1", SOON);
+}
+
 #[test]
 fn a_prepared_transaction_is_sent_when_it_is_committed() {
     let site = Site::with(support::Cluster::builder("prepared").conf("target_profile.poll_interval", "1h"));

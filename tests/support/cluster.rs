@@ -16,8 +16,10 @@ mod backup;
 mod control;
 mod db;
 mod home;
+mod installation;
 mod server;
 mod tools;
+mod upgrade;
 
 use std::fmt;
 use std::fs;
@@ -28,6 +30,7 @@ use std::time::Duration;
 pub use backup::BackupBuilder;
 pub use db::{Db, describe, identifier, sqlstate};
 pub use home::remove_stale;
+pub use installation::Installation;
 pub use server::{Process, process};
 
 use home::Home;
@@ -60,6 +63,7 @@ impl fmt::Display for Mode {
 /// A throwaway cluster.
 pub struct Cluster {
     name: String,
+    installation: Installation,
     home: Home,
     port: u16,
     password: String,
@@ -71,6 +75,7 @@ pub struct Cluster {
 #[must_use = "nothing happens before build"]
 pub struct Builder {
     name: String,
+    installation: Installation,
     conf: Vec<(String, String)>,
     preload: bool,
     fsync: bool,
@@ -95,6 +100,12 @@ impl Builder {
         self
     }
 
+    /// Which Postgres it is of; the one that is tested, unless told otherwise.
+    pub fn installation(mut self, installation: Installation) -> Self {
+        self.installation = installation;
+        self
+    }
+
     /// Makes the cluster and starts it.
     #[track_caller]
     pub fn build(self) -> Cluster {
@@ -104,14 +115,14 @@ impl Builder {
     /// Makes the cluster without starting it.
     #[track_caller]
     pub fn build_stopped(self) -> Cluster {
-        let template = home::template();
+        let template = home::template(&self.installation);
         let home = Home::new(&self.name);
         tools::run(
             &format!("copy the template cluster for \"{}\"", self.name),
             &mut template.copy_to(&home.data()),
         );
         append(&home.data(), &shared_conf());
-        let cluster = Cluster::at(self.name, home, template.password.clone());
+        let cluster = Cluster::at(self.name, self.installation, home, template.password.clone());
         cluster.append_conf(&[
             ("shared_preload_libraries".to_owned(), preloaded(self.preload)),
             ("fsync".to_owned(), if self.fsync { "on" } else { "off" }.to_owned()),
@@ -142,15 +153,17 @@ impl Cluster {
     pub fn builder(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
+            installation: Installation::tested(),
             conf: Vec::new(),
             preload: true,
             fsync: true,
         }
     }
 
-    fn at(name: String, home: Home, password: String) -> Self {
+    fn at(name: String, installation: Installation, home: Home, password: String) -> Self {
         let cluster = Self {
             name,
+            installation,
             home,
             port: home::free_port(),
             password,

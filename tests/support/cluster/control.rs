@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::server::Process;
-use super::{Cluster, Db, Mode, PATIENCE, tools};
+use super::{Cluster, Db, Installation, Mode, PATIENCE, tools};
 use crate::wait;
 
 /// How long the processes of a crashed server may take to notice.
@@ -95,7 +95,7 @@ impl Cluster {
     }
 
     fn pg_ctl(&self, verb: &str) -> std::process::Command {
-        let mut command = tools::as_postgres(tools::program("pg_ctl"));
+        let mut command = tools::as_postgres(self.installation.program("pg_ctl"));
         command.arg(verb).arg("-D").arg(self.data_dir()).arg("-s");
         if verb != "reload" {
             command.args(["-w", "-t", &PATIENCE.as_secs().to_string()]);
@@ -366,7 +366,13 @@ impl Cluster {
     /// One of Postgres' client programs, told to connect to this cluster as superuser over the socket; runs as ourselves.
     #[track_caller]
     pub fn tool(&self, program: &str) -> std::process::Command {
-        let mut command = tools::as_self(tools::program(program));
+        self.tool_of(&self.installation, program)
+    }
+
+    /// The same, of another installation.
+    #[track_caller]
+    fn tool_of(&self, installation: &Installation, program: &str) -> std::process::Command {
+        let mut command = tools::as_self(installation.program(program));
         command
             .arg("-h")
             .arg(self.socket_dir())
@@ -378,6 +384,13 @@ impl Cluster {
     #[track_caller]
     pub fn pg_dump(&self, arguments: &[&str]) -> Vec<u8> {
         tools::run("run pg_dump", self.tool("pg_dump").args(arguments)).stdout
+    }
+
+    /// pg_dump of another installation, which may be newer.
+    #[track_caller]
+    pub fn pg_dump_by(&self, installation: &Installation, arguments: &[&str]) -> Vec<u8> {
+        let mut command = self.tool_of(installation, "pg_dump");
+        tools::run("run pg_dump", command.args(arguments)).stdout
     }
 
     /// pg_dumpall with these arguments.

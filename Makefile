@@ -14,6 +14,7 @@ SHELL := /bin/bash
 
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SETUP := PG='$(PG)' PG_CONFIG='$(PG_CONFIG)' pgrx-config/setup
+GIVEN_PG_CONFIG := $(PG_CONFIG)
 # Which server that comes to is decided in one place, pgrx-config/setup.
 CHOSEN := $(shell $(SETUP) --which)
 ifneq ($(words $(CHOSEN)),2)
@@ -25,11 +26,18 @@ FEATURES := --no-default-features --features target_profile/pg$(PG:-cassert=)
 
 # The private copy of that server which pgrx-config/setup makes: tests and demo install into it and run it.
 PRIVATE_PG_CONFIG := $(CARGO_TARGET_DIR)/pg$(PG)/bin/pg_config
+# Where pg_upgrade and dumps come from when a newer version is tested: the default's private copy. Whoever has installed a server
+# himself is not to get another one.
+DEFAULT_PG := $(shell pgrx-config/setup --list default)
+OLDER_PG := $(if $(GIVEN_PG_CONFIG),,$(shell (( $(PG:-cassert=) <= $(DEFAULT_PG) )) || echo $(DEFAULT_PG)))
+OLDER_PG_CONFIG := $(if $(OLDER_PG),$(CARGO_TARGET_DIR)/pg$(OLDER_PG)/bin/pg_config)
 CARGO_PGRX := $(CARGO_TARGET_DIR)/tools/cargo-pgrx pgrx
 export PGRX_HOME := $(CARGO_TARGET_DIR)/pgrx/pg$(PG)
 # Cargo tells one server from another by the feature; for two of the same version, by this.
 ifneq ($(filter %-cassert,$(PG)),)
 export PGRX_PG_CONFIG_PATH := $(PG_CONFIG)
+else
+unexport PGRX_PG_CONFIG_PATH
 endif
 
 # What `cargo pgrx package` makes: the extension's files, each below the path where it is to be installed.
@@ -54,11 +62,14 @@ endef
 all: $(STAGED) ## build the extension (PROFILE=release)
 
 # Recipes call set-up rather than depend on it: `sudo make install` after `make` then needs neither cargo nor a network.
+# It is as old as the beginning of the build, so that a source that is changed meanwhile is newer.
 $(STAGED): $(SOURCES)
 	$(SETUP) build
 	rm -rf '$(STAGE)'
+	mkdir -p '$(dir $(STAGE))'
+	touch '$(STAGE).begun'
 	PGRX_BUILD_FLAGS=--locked $(CARGO_PGRX) package --profile '$(PROFILE)' --pg-config '$(PG_CONFIG)' --out-dir '$(STAGE)'
-	touch '$@'
+	mv '$(STAGE).begun' '$@'
 
 .PHONY: install
 install: $(STAGED) ## install into the server of PG_CONFIG (may need root; DESTDIR is honoured)
@@ -90,7 +101,8 @@ server: $(STAGED) ## make the private server for tests and demo, with the extens
 .PHONY: test
 test: ## run all tests; they need no server and touch none but their own
 	@$(SETUP) test
-	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' SERVER_TESTS_ONLY='$(SERVER_TESTS_ONLY)' pgrx-config/run-tests
+	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' SERVER_TESTS_ONLY='$(SERVER_TESTS_ONLY)' \
+	    OLDER_PG='$(OLDER_PG)' OLDER_PG_CONFIG='$(OLDER_PG_CONFIG)' pgrx-config/run-tests
 
 .PHONY: test-servers
 test-servers: ## run those tests that need a server on the other servers (see pgrx-config/servers)

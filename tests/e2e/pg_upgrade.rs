@@ -6,12 +6,16 @@ use support::Cluster;
 use support::cluster::Installation;
 
 use crate::full_queue;
+use crate::site::skipped;
 
-/// The server to come from; `None` is said aloud.
+/// The server to come from; that there is none is said aloud.
 fn older(test: &str) -> Option<Installation> {
     let older = Installation::older();
     if older.is_none() {
-        println!("SKIPPED: {test}: OLDER_PG_CONFIG names no older server; `make test-servers` has one");
+        skipped(
+            test,
+            "OLDER_PG_CONFIG names no older server; `make test-servers` has one",
+        );
     }
     older
 }

@@ -5,6 +5,7 @@
 # PROFILE    cargo profile of the extension. release throughout: what is tested and measured is what is shipped, and
 #            one build serves test, demo and bench. (dev saves a tenth of the first build and nothing after.)
 # DESTDIR    put before every path that `make install` writes to
+# prefix     where `make install` puts its directories lib and share, instead of into the server's own (PostgreSQL 18)
 
 PROFILE ?= release
 SHELL := /bin/bash
@@ -46,15 +47,23 @@ STAGED := $(STAGE)/.complete
 # Directories too: their time changes when a file is removed.
 SOURCES := Cargo.toml Cargo.lock target_profile.control $(wildcard build.rs) $(shell find $(wildcard src sql))
 
-# $(call copy_staged,PG_CONFIG,DESTDIR): from where they were staged to where that pg_config says. install(1) makes a
-# new file rather than write into the old one, which a running server may have mapped.
+# $(call copy_staged,LIB,EXTENSION): from where they were staged into these directories. install(1) makes a new file
+# rather than write into the old one, which a running server may have mapped.
 define copy_staged
-	lib=$$('$(1)' --pkglibdir) share=$$('$(1)' --sharedir)/extension; \
-	install -d "$(2)$$lib" "$(2)$$share"; \
-	install -m 755 "$(STAGE)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so" "$(2)$$lib/"; \
-	rm -f "$(2)$$share"/target_profile--*.sql; \
-	install -m 644 "$(STAGE)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile* "$(2)$$share/"
+	install -d "$(1)" "$(2)"; \
+	install -m 755 "$(STAGE)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so" "$(1)/"; \
+	rm -f "$(2)"/target_profile--*.sql; \
+	install -m 644 "$(STAGE)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile* "$(2)/"
 endef
+
+# Only on the command line: elsewhere the name may stand for something else.
+ifneq ($(and $(prefix),$(filter command,$(origin prefix))),)
+INSTALL_LIB := $(DESTDIR)$(prefix)/lib
+INSTALL_EXTENSION := $(DESTDIR)$(prefix)/share/extension
+else
+INSTALL_LIB = $(DESTDIR)$$('$(PG_CONFIG)' --pkglibdir)
+INSTALL_EXTENSION = $(DESTDIR)$$('$(PG_CONFIG)' --sharedir)/extension
+endif
 
 # A target with `##` after its name is part of `make help`.
 
@@ -72,14 +81,14 @@ $(STAGED): $(SOURCES)
 	mv '$(STAGE).begun' '$@'
 
 .PHONY: install
-install: $(STAGED) ## install into the server of PG_CONFIG (may need root; DESTDIR is honoured)
-	@$(call copy_staged,$(PG_CONFIG),$(DESTDIR))
+install: $(STAGED) ## install into the server of PG_CONFIG, or below prefix= (may need root; DESTDIR is honoured)
+	@$(call copy_staged,$(INSTALL_LIB),$(INSTALL_EXTENSION))
 	@echo "installed; set shared_preload_libraries = 'target_profile', restart, then CREATE EXTENSION target_profile"
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
-	rm -f "$(DESTDIR)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so"
-	rm -f "$(DESTDIR)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile{.control,--*.sql}
+	rm -f "$(INSTALL_LIB)/target_profile.so"
+	rm -f "$(INSTALL_EXTENSION)"/target_profile{.control,--*.sql}
 
 .PHONY: installcheck
 installcheck: ## run the SQL tests on the installed extension, on the running server of PGHOST and PGPORT
@@ -96,7 +105,7 @@ package: $(STAGED) ## pack the built files into target/package, to be unpacked a
 .PHONY: server
 server: $(STAGED) ## make the private server for tests and demo, with the extension in it
 	@$(SETUP) test
-	@$(call copy_staged,$(PRIVATE_PG_CONFIG),)
+	@$(call copy_staged,$$('$(PRIVATE_PG_CONFIG)' --pkglibdir),$$('$(PRIVATE_PG_CONFIG)' --sharedir)/extension)
 
 .PHONY: test
 test: ## run all tests; they need no server and touch none but their own

@@ -21,6 +21,7 @@ mod quiet;
 mod quota;
 mod replication;
 mod site;
+mod wait_events;
 mod watched;
 mod watched_never_in_the_way;
 mod ways_of_writing;

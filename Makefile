@@ -27,11 +27,8 @@ FEATURES := --no-default-features --features target_profile/pg$(PG:-cassert=)
 
 # The private copy of that server which pgrx-config/setup makes: tests and demo install into it and run it.
 PRIVATE_PG_CONFIG := $(CARGO_TARGET_DIR)/pg$(PG)/bin/pg_config
-# Where pg_upgrade and dumps come from when a newer version is tested: the default's private copy. Whoever has installed a server
-# himself is not to get another one.
-DEFAULT_PG := $(shell pgrx-config/setup --list default)
-OLDER_PG := $(if $(GIVEN_PG_CONFIG),,$(shell (( $(PG:-cassert=) <= $(DEFAULT_PG) )) || echo $(DEFAULT_PG)))
-OLDER_PG_CONFIG := $(if $(OLDER_PG),$(CARGO_TARGET_DIR)/pg$(OLDER_PG)/bin/pg_config)
+# Whether pg_upgrade is tried, from the default server to this one. Whoever has installed a server himself is not to get another.
+TRY_UPGRADE := $(if $(GIVEN_PG_CONFIG),,$(shell (( $(PG:-cassert=) <= $$(pgrx-config/setup --list default) )) || echo yes))
 CARGO_PGRX := $(CARGO_TARGET_DIR)/tools/cargo-pgrx pgrx
 export PGRX_HOME := $(CARGO_TARGET_DIR)/pgrx/pg$(PG)
 # Cargo tells one server from another by the feature; for two of the same version, by this.
@@ -111,7 +108,7 @@ server: $(STAGED) ## make the private server for tests and demo, with the extens
 test: ## run all tests; they need no server and touch none but their own
 	@$(SETUP) test
 	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' SERVER_TESTS_ONLY='$(SERVER_TESTS_ONLY)' \
-	    OLDER_PG='$(OLDER_PG)' OLDER_PG_CONFIG='$(OLDER_PG_CONFIG)' pgrx-config/run-tests
+	    TRY_UPGRADE='$(TRY_UPGRADE)' pgrx-config/run-tests
 
 .PHONY: test-servers
 test-servers: ## run those tests that need a server on the other servers (see pgrx-config/servers)

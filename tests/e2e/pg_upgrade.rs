@@ -1,6 +1,6 @@
 //! From an older version of Postgres to the one that is tested: by pg_upgrade, and by a dump.
 //!
-//! `make test PG=17` (any but the default) says where the older server is, with the extension in it.
+//! `make test PG=17` (any but the default) says where the older server is, with the extension in it (`pgrx-config/older`).
 
 use support::Cluster;
 use support::cluster::Installation;

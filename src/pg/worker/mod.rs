@@ -30,6 +30,7 @@ use super::shared::{self, Slot};
 use super::{holds, summons};
 use process::sleep_until;
 pub use process::{install_signal_handlers, reload_if_asked};
+pub use transaction::look_again;
 use transaction::{Access, transaction};
 
 /// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to

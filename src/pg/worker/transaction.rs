@@ -49,7 +49,15 @@ pub fn transaction<T>(
         pg_sys::pgstat_report_stat(false);
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
     }
+    look_again();
     result
+}
+
+/// Has this process look around once more before it sleeps. Whatever waits inside a transaction, for a lock or for a page that another
+/// process reads, resets the latch, and with it what a commit may have set meanwhile.
+pub fn look_again() {
+    // SAFETY: this process' own latch.
+    unsafe { pg_sys::SetLatch(pg_sys::MyLatch) }
 }
 
 fn begin(activity: &str, access: Access) {

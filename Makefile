@@ -5,6 +5,7 @@
 # PROFILE    cargo profile of the extension. release throughout: what is tested and measured is what is shipped, and
 #            one build serves test, demo and bench. (dev saves a tenth of the first build and nothing after.)
 # DESTDIR    put before every path that `make install` writes to
+# prefix     where `make install` puts its directories lib and share, instead of into the server's own (PostgreSQL 18)
 
 PROFILE ?= release
 SHELL := /bin/bash
@@ -14,6 +15,7 @@ SHELL := /bin/bash
 
 export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 SETUP := PG='$(PG)' PG_CONFIG='$(PG_CONFIG)' pgrx-config/setup
+GIVEN_PG_CONFIG := $(PG_CONFIG)
 # Which server that comes to is decided in one place, pgrx-config/setup.
 CHOSEN := $(shell $(SETUP) --which)
 ifneq ($(words $(CHOSEN)),2)
@@ -25,11 +27,15 @@ FEATURES := --no-default-features --features target_profile/pg$(PG:-cassert=)
 
 # The private copy of that server which pgrx-config/setup makes: tests and demo install into it and run it.
 PRIVATE_PG_CONFIG := $(CARGO_TARGET_DIR)/pg$(PG)/bin/pg_config
+# Whether pg_upgrade is tried, from the default server to this one. Whoever has installed a server himself is not to get another.
+TRY_UPGRADE := $(if $(GIVEN_PG_CONFIG),,$(shell (( $(PG:-cassert=) <= $$(pgrx-config/setup --list default) )) || echo yes))
 CARGO_PGRX := $(CARGO_TARGET_DIR)/tools/cargo-pgrx pgrx
 export PGRX_HOME := $(CARGO_TARGET_DIR)/pgrx/pg$(PG)
 # Cargo tells one server from another by the feature; for two of the same version, by this.
 ifneq ($(filter %-cassert,$(PG)),)
 export PGRX_PG_CONFIG_PATH := $(PG_CONFIG)
+else
+unexport PGRX_PG_CONFIG_PATH
 endif
 
 # What `cargo pgrx package` makes: the extension's files, each below the path where it is to be installed.
@@ -38,15 +44,23 @@ STAGED := $(STAGE)/.complete
 # Directories too: their time changes when a file is removed.
 SOURCES := Cargo.toml Cargo.lock target_profile.control $(wildcard build.rs) $(shell find $(wildcard src sql))
 
-# $(call copy_staged,PG_CONFIG,DESTDIR): from where they were staged to where that pg_config says. install(1) makes a
-# new file rather than write into the old one, which a running server may have mapped.
+# $(call copy_staged,LIB,EXTENSION): from where they were staged into these directories. install(1) makes a new file
+# rather than write into the old one, which a running server may have mapped.
 define copy_staged
-	lib=$$('$(1)' --pkglibdir) share=$$('$(1)' --sharedir)/extension; \
-	install -d "$(2)$$lib" "$(2)$$share"; \
-	install -m 755 "$(STAGE)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so" "$(2)$$lib/"; \
-	rm -f "$(2)$$share"/target_profile--*.sql; \
-	install -m 644 "$(STAGE)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile* "$(2)$$share/"
+	install -d "$(1)" "$(2)"; \
+	install -m 755 "$(STAGE)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so" "$(1)/"; \
+	rm -f "$(2)"/target_profile--*.sql; \
+	install -m 644 "$(STAGE)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile* "$(2)/"
 endef
+
+# Only on the command line: elsewhere the name may stand for something else.
+ifneq ($(and $(prefix),$(filter command,$(origin prefix))),)
+INSTALL_LIB := $(DESTDIR)$(prefix)/lib
+INSTALL_EXTENSION := $(DESTDIR)$(prefix)/share/extension
+else
+INSTALL_LIB = $(DESTDIR)$$('$(PG_CONFIG)' --pkglibdir)
+INSTALL_EXTENSION = $(DESTDIR)$$('$(PG_CONFIG)' --sharedir)/extension
+endif
 
 # A target with `##` after its name is part of `make help`.
 
@@ -54,21 +68,24 @@ endef
 all: $(STAGED) ## build the extension (PROFILE=release)
 
 # Recipes call set-up rather than depend on it: `sudo make install` after `make` then needs neither cargo nor a network.
+# It is as old as the beginning of the build, so that a source that is changed meanwhile is newer.
 $(STAGED): $(SOURCES)
 	$(SETUP) build
 	rm -rf '$(STAGE)'
+	mkdir -p '$(dir $(STAGE))'
+	touch '$(STAGE).begun'
 	PGRX_BUILD_FLAGS=--locked $(CARGO_PGRX) package --profile '$(PROFILE)' --pg-config '$(PG_CONFIG)' --out-dir '$(STAGE)'
-	touch '$@'
+	mv '$(STAGE).begun' '$@'
 
 .PHONY: install
-install: $(STAGED) ## install into the server of PG_CONFIG (may need root; DESTDIR is honoured)
-	@$(call copy_staged,$(PG_CONFIG),$(DESTDIR))
+install: $(STAGED) ## install into the server of PG_CONFIG, or below prefix= (may need root; DESTDIR is honoured)
+	@$(call copy_staged,$(INSTALL_LIB),$(INSTALL_EXTENSION))
 	@echo "installed; set shared_preload_libraries = 'target_profile', restart, then CREATE EXTENSION target_profile"
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
-	rm -f "$(DESTDIR)$$('$(PG_CONFIG)' --pkglibdir)/target_profile.so"
-	rm -f "$(DESTDIR)$$('$(PG_CONFIG)' --sharedir)/extension"/target_profile{.control,--*.sql}
+	rm -f "$(INSTALL_LIB)/target_profile.so"
+	rm -f "$(INSTALL_EXTENSION)"/target_profile{.control,--*.sql}
 
 .PHONY: installcheck
 installcheck: ## run the SQL tests on the installed extension, on the running server of PGHOST and PGPORT
@@ -85,12 +102,13 @@ package: $(STAGED) ## pack the built files into target/package, to be unpacked a
 .PHONY: server
 server: $(STAGED) ## make the private server for tests and demo, with the extension in it
 	@$(SETUP) test
-	@$(call copy_staged,$(PRIVATE_PG_CONFIG),)
+	@$(call copy_staged,$$('$(PRIVATE_PG_CONFIG)' --pkglibdir),$$('$(PRIVATE_PG_CONFIG)' --sharedir)/extension)
 
 .PHONY: test
 test: ## run all tests; they need no server and touch none but their own
 	@$(SETUP) test
-	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' SERVER_TESTS_ONLY='$(SERVER_TESTS_ONLY)' pgrx-config/run-tests
+	@MAKE='$(MAKE)' PG='$(PG)' PG_CONFIG='$(PRIVATE_PG_CONFIG)' SERVER_TESTS_ONLY='$(SERVER_TESTS_ONLY)' \
+	    TRY_UPGRADE='$(TRY_UPGRADE)' pgrx-config/run-tests
 
 .PHONY: test-servers
 test-servers: ## run those tests that need a server on the other servers (see pgrx-config/servers)

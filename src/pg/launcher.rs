@@ -142,6 +142,7 @@ impl Process {
                 .filter(|listed| names.is_empty() || names.contains(&listed.name))
                 .map(|listed| (listed.oid, listed.name))
                 .collect();
+            worker::look_again();
             let eligible: BTreeSet<u32> = self.names.keys().copied().collect();
             let now = self.now();
             self.launcher.set_databases(&eligible, now);

@@ -121,6 +121,34 @@ fn an_entry_that_commits_late_with_a_lower_id_is_sent_by_its_commit() {
     site.mock.wait_value("acme", "mboxPC", "late", "a", "1", SOON);
 }
 
+/// A sequence that has given out nothing says the same `last_value` as one that has given out 1.
+#[test]
+fn the_very_first_entry_is_sent_by_its_commit_however_late() {
+    let site = Site::with(support::Cluster::builder("first").conf("target_profile.poll_interval", "1h"));
+    // The worker looks several times while there has never been an entry.
+    for seconds in 1..=3 {
+        let before: String = site.db.text("select clock_timestamp()::text");
+        site.db.batch(&format!(
+            "select target_profile.set_client('acme', timeout => '{seconds} s')"
+        ));
+        site.wait_until(&format!(
+            "select exists (select from pg_stat_activity where backend_type = '{WORKER}'
+                 and query = 'claiming' and state = 'idle' and state_change > '{before}')"
+        ));
+    }
+    let late = site.cluster.db();
+    late.batch("begin");
+    let first: i64 = late.value(
+        "select target_profile_update('acme', 'mboxPC', 'late', '{\"a\": 1}')",
+        &[],
+    );
+    assert_eq!(first, 1);
+    site.update("early", r#"{"a": 1}"#);
+    site.wait_drained();
+    late.batch("commit");
+    site.mock.wait_value("acme", "mboxPC", "late", "a", "1", SOON);
+}
+
 #[test]
 fn a_prepared_transaction_is_sent_when_it_is_committed() {
     let site = Site::with(support::Cluster::builder("prepared").conf("target_profile.poll_interval", "1h"));
@@ -134,6 +162,39 @@ fn a_prepared_transaction_is_sent_when_it_is_committed() {
     site.db.batch("commit prepared 'p'");
     site.mock
         .wait_value("acme", "mbox3rdPartyId", "two-phase", "a", "1", SOON);
+}
+
+/// Whatever waits inside a transaction resets the latch of the process: for a lock, as here, or for a page that another process
+/// reads. What remains of a wait for a lock is an alarm at its timeout, which wakes the worker after all: what is sent before
+/// that was not slept through.
+#[test]
+fn a_commit_is_not_slept_through_that_came_while_the_worker_waited_for_a_lock() {
+    let site = Site::with(support::Cluster::builder("latch").conf("target_profile.poll_interval", "1h"));
+    let prompt = (1..=5).any(|round| {
+        site.mock.on(Match::id("hung")).once().respond(Reply::hang());
+        site.update("hung", r#"{"a": 1}"#);
+        site.mock.wait_hung(1, SOON);
+        let locks = site.cluster.db();
+        locks.batch("begin; lock table target_profile.response in access exclusive mode");
+        site.mock.release_hung();
+        let waiting = format!(
+            "select waitstart::text from pg_locks join pg_stat_activity using (pid)
+             where not granted and waitstart is not null and backend_type = '{WORKER}'"
+        );
+        let since = support::wait::until("the worker to wait for the lock", SOON, || {
+            site.db.try_text(&waiting).unwrap()
+        });
+        let id = format!("meanwhile{round}");
+        site.update(&id, r#"{"a": 1}"#);
+        locks.batch("commit");
+        site.mock.wait_value("acme", "mbox3rdPartyId", &id, "a", "1", SOON);
+        site.wait_drained();
+        site.db.value(
+            "select sent_at < $1::text::timestamptz + interval '0.9 s' from target_profile.response where profile_id = $2",
+            &[&since, &id],
+        )
+    });
+    assert!(prompt, "each time the entry was sent only when the alarm came");
 }
 
 /// As logical replication of the outbox, a restore or an INSERT by hand bring them: no commit announces them, and their ids

@@ -2,7 +2,7 @@
 
 use support::Cluster;
 
-use crate::site::{SOON, Site};
+use crate::site::{SOON, Site, skipped};
 
 /// By its poll the worker would find an entry in a day: what is sent sooner was announced by the commit of the process that applies.
 const NEVER: &str = "1 d";
@@ -122,7 +122,10 @@ fn a_prepared_transaction_is_sent_when_it_has_been_committed_there() {
     // Nobody announces COMMIT PREPARED: the poll finds it.
     let (site, publisher) = site("1 s");
     if site.count("select current_setting('server_version_num')::bigint") < 150_000 {
-        println!("skipped: no subscription has two_phase before PostgreSQL 15");
+        skipped(
+            "a_prepared_transaction_is_sent_when_it_has_been_committed_there",
+            "no subscription has two_phase before PostgreSQL 15",
+        );
         return;
     }
     publisher.batch(TABLES);

@@ -16,9 +16,11 @@ mod backup;
 mod control;
 mod db;
 mod home;
+mod installation;
 mod interpose;
 mod server;
 mod tools;
+mod upgrade;
 
 use std::fmt;
 use std::fs;
@@ -29,6 +31,7 @@ use std::time::Duration;
 pub use backup::BackupBuilder;
 pub use db::{Db, describe, identifier, sqlstate};
 pub use home::remove_stale;
+pub use installation::Installation;
 pub use interpose::{Interposed, Offset};
 pub use rustix::process::Signal;
 pub use server::{Process, process};
@@ -63,6 +66,7 @@ impl fmt::Display for Mode {
 /// A throwaway cluster.
 pub struct Cluster {
     name: String,
+    installation: Installation,
     home: Home,
     port: u16,
     password: String,
@@ -76,6 +80,7 @@ pub struct Cluster {
 #[must_use = "nothing happens before build"]
 pub struct Builder {
     name: String,
+    installation: Installation,
     conf: Vec<(String, String)>,
     preload: bool,
     fsync: bool,
@@ -107,6 +112,12 @@ impl Builder {
         self
     }
 
+    /// Which Postgres it is of; the one that is tested, unless told otherwise.
+    pub fn installation(mut self, installation: Installation) -> Self {
+        self.installation = installation;
+        self
+    }
+
     /// Makes the cluster and starts it.
     #[track_caller]
     pub fn build(self) -> Cluster {
@@ -116,14 +127,14 @@ impl Builder {
     /// Makes the cluster without starting it.
     #[track_caller]
     pub fn build_stopped(self) -> Cluster {
-        let template = home::template();
+        let template = home::template(&self.installation);
         let home = Home::new(&self.name);
         tools::run(
             &format!("copy the template cluster for \"{}\"", self.name),
             &mut template.copy_to(&home.data()),
         );
         append(&home.data(), &shared_conf());
-        let mut cluster = Cluster::at(self.name, home, template.password.clone());
+        let mut cluster = Cluster::at(self.name, self.installation, home, template.password.clone());
         if let Some(interposed) = self.interposed {
             interposed.build(cluster.dir());
             cluster.interposed = Some(interposed);
@@ -158,6 +169,7 @@ impl Cluster {
     pub fn builder(name: &str) -> Builder {
         Builder {
             name: name.to_owned(),
+            installation: Installation::tested(),
             conf: Vec::new(),
             preload: true,
             fsync: true,
@@ -165,9 +177,10 @@ impl Cluster {
         }
     }
 
-    fn at(name: String, home: Home, password: String) -> Self {
+    fn at(name: String, installation: Installation, home: Home, password: String) -> Self {
         let cluster = Self {
             name,
+            installation,
             home,
             port: home::free_port(),
             password,

@@ -33,8 +33,8 @@ use super::{holds, summons};
 use clock::now;
 use process::sleep_until;
 pub use process::{install_signal_handlers, reload_if_asked};
-pub use transaction::ignore_cancels;
 use transaction::{Access, transaction};
+pub use transaction::{ignore_cancels, look_again};
 
 /// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to
 /// take no longer than a second.

@@ -51,6 +51,7 @@ pub fn transaction<T>(
         pg_sys::pgstat_report_stat(false);
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_IDLE, std::ptr::null());
     }
+    look_again();
     result
 }
 
@@ -68,6 +69,13 @@ fn admit_cancels() {
         (&raw mut pg_sys::QueryCancelPending).write_volatile(0);
         (&raw mut pg_sys::QueryCancelHoldoffCount).write_volatile(0);
     }
+}
+
+/// Has this process look around once more before it sleeps. Whatever waits inside a transaction, for a lock or for a page that another
+/// process reads, resets the latch, and with it what a commit may have set meanwhile.
+pub fn look_again() {
+    // SAFETY: this process' own latch.
+    unsafe { pg_sys::SetLatch(pg_sys::MyLatch) }
 }
 
 fn begin(activity: &str, access: Access) {

@@ -51,7 +51,7 @@ impl BackupBuilder<'_> {
     #[track_caller]
     pub fn build_stopped(self) -> Cluster {
         let (source, home) = (self.source, Home::new(&self.name));
-        let mut command = tools::as_postgres(tools::program("pg_basebackup"));
+        let mut command = tools::as_postgres(source.installation.program("pg_basebackup"));
         command
             .arg("-D")
             .arg(home.data())
@@ -64,7 +64,7 @@ impl BackupBuilder<'_> {
             &format!("make the base backup \"{}\" of cluster \"{}\"", self.name, source.name),
             &mut command,
         );
-        let copy = Cluster::at(self.name, home, source.password.clone());
+        let copy = Cluster::at(self.name, source.installation.clone(), home, source.password.clone());
         copy.append_conf(&self.conf);
         copy
     }

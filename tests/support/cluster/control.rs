@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use super::server::Process;
-use super::{Cluster, Db, Mode, PATIENCE, tools};
+use super::{Cluster, Db, Installation, Mode, PATIENCE, tools};
 use crate::wait;
 
 /// How long the processes of a crashed server may take to notice.
@@ -96,12 +96,12 @@ impl Cluster {
 
     fn pg_ctl(&self, verb: &str) -> std::process::Command {
         let mut command = match self.interposed {
-            None => tools::as_postgres(tools::program("pg_ctl")),
+            None => tools::as_postgres(self.installation.program("pg_ctl")),
             Some(interposed) => {
                 let mut command = tools::as_postgres("env");
                 command
                     .args(interposed.environment(self.dir()))
-                    .arg(tools::program("pg_ctl"));
+                    .arg(self.installation.program("pg_ctl"));
                 command
             }
         };
@@ -404,7 +404,13 @@ impl Cluster {
     /// One of Postgres' client programs, told to connect to this cluster as superuser over the socket; runs as ourselves.
     #[track_caller]
     pub fn tool(&self, program: &str) -> std::process::Command {
-        let mut command = tools::as_self(tools::program(program));
+        self.tool_of(&self.installation, program)
+    }
+
+    /// The same, of another installation.
+    #[track_caller]
+    fn tool_of(&self, installation: &Installation, program: &str) -> std::process::Command {
+        let mut command = tools::as_self(installation.program(program));
         command
             .arg("-h")
             .arg(self.socket_dir())
@@ -416,6 +422,13 @@ impl Cluster {
     #[track_caller]
     pub fn pg_dump(&self, arguments: &[&str]) -> Vec<u8> {
         tools::run("run pg_dump", self.tool("pg_dump").args(arguments)).stdout
+    }
+
+    /// pg_dump of another installation, which may be newer.
+    #[track_caller]
+    pub fn pg_dump_by(&self, installation: &Installation, arguments: &[&str]) -> Vec<u8> {
+        let mut command = self.tool_of(installation, "pg_dump");
+        tools::run("run pg_dump", command.args(arguments)).stdout
     }
 
     /// pg_dumpall with these arguments.

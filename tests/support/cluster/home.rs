@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::installation::Installation;
 use super::server::{Process, Server};
 use super::tools;
 
@@ -76,7 +77,7 @@ fn owner(directory: &Path) -> Option<Process> {
     })
 }
 
-/// A cluster that initdb made, once per process, to be copied.
+/// A cluster that initdb made, once per process and installation, to be copied.
 pub(super) struct Template {
     home: Home,
     /// Of the superuser.
@@ -92,14 +93,20 @@ impl Template {
 }
 
 #[track_caller]
-pub(super) fn template() -> &'static Template {
-    static TEMPLATE: OnceLock<Template> = OnceLock::new();
-    TEMPLATE.get_or_init(|| {
+pub(super) fn template(installation: &Installation) -> &'static Template {
+    static TESTED: OnceLock<Template> = OnceLock::new();
+    static OTHER: OnceLock<Template> = OnceLock::new();
+    let place = if *installation == Installation::tested() {
+        &TESTED
+    } else {
+        &OTHER
+    };
+    place.get_or_init(|| {
         let home = Home::new("template");
         let password = random_hex();
         let file = home.path().join("password");
         fs::write(&file, &password).expect("the password file can be written");
-        let mut initdb = tools::as_postgres(tools::program("initdb"));
+        let mut initdb = tools::as_postgres(installation.program("initdb"));
         // The file belongs to us, initdb runs as postgres: hand it over by name only when that can read it.
         let mut own = Command::new("chmod");
         own.arg("0644").arg(&file);

@@ -2,28 +2,11 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 use std::thread;
 
 /// A program hangs, when it takes longer.
 const TIMEOUT_SECONDS: &str = "300";
-
-/// One of Postgres' programs, of the installation that PG_CONFIG (or pg_config on the PATH) belongs to.
-#[track_caller]
-pub(super) fn program(name: &str) -> PathBuf {
-    static BIN: OnceLock<PathBuf> = OnceLock::new();
-    let bin = BIN.get_or_init(|| {
-        let pg_config = std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into());
-        let output = run(
-            &format!("ask {} for the bin directory", pg_config.display()),
-            Command::new(&pg_config).arg("--bindir"),
-        );
-        PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-    });
-    bin.join(name)
-}
 
 /// A command that runs as ourselves.
 pub(super) fn as_self(program: impl AsRef<OsStr>) -> Command {

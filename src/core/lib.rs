@@ -26,4 +26,5 @@ pub mod settlement;
 pub mod status;
 pub mod time;
 pub mod verdict;
+pub mod version;
 pub mod watch;

@@ -38,6 +38,7 @@ pub mod trigger;
 pub mod update;
 pub mod utility;
 pub mod value;
+pub mod versions;
 pub mod wait_event;
 pub mod wake;
 pub mod watch;

@@ -22,4 +22,5 @@ mod retry;
 mod settings;
 mod status;
 mod verdict;
+mod version;
 mod watch;

@@ -19,6 +19,7 @@ mod quiet;
 mod quota;
 mod replication;
 mod site;
+mod upgrade;
 mod watched;
 mod watched_never_in_the_way;
 mod ways_of_writing;

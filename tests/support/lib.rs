@@ -10,7 +10,7 @@ pub mod mock_target;
 pub mod tls;
 pub mod wait;
 
-pub use cluster::{Cluster, Db, Mode, sqlstate};
+pub use cluster::{Cluster, Db, Mode, describe, sqlstate};
 pub use mock_target::{IdKind, Match, MockTarget, RefusedPort, Reply};
 
 /// The root of the repository.

@@ -24,10 +24,11 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 
 use super::clock::{day_of, now, postgres_now};
+use super::errors::warn;
 use super::report::{InFlight, State};
 use super::settings::Snapshot;
 use super::shared::{self, Slot};
-use super::{holds, summons};
+use super::{holds, summons, versions};
 use process::sleep_until;
 pub use process::{install_signal_handlers, reload_if_asked};
 use transaction::{Access, transaction};
@@ -58,6 +59,8 @@ struct Worker {
     /// What has to be settled; kept until it is, whatever fails.
     batch: Batch,
     standing: Standing,
+    /// Of the SQL objects, when they were looked at last.
+    sql_version: Option<String>,
     /// The version of the clients that the drain has; `None`: look again.
     clients_version: Option<u64>,
     /// Days of `response` that have their partition.
@@ -84,6 +87,7 @@ impl Worker {
             drain,
             batch: Batch::default(),
             standing: Standing::NoExtension,
+            sql_version: None,
             clients_version: None,
             days: BTreeSet::new(),
             last_response: 0,
@@ -227,9 +231,14 @@ impl Worker {
     fn look_around(&mut self) -> Result<(), String> {
         let version = self.slot.clients_version();
         let seen = self.clients_version;
-        let (standing, clients) = transaction("looking around", Access::Read, |client| {
-            guests::look_around(client, seen != Some(version))
-        })?;
+        let mut sql_version = None;
+        let found = transaction("looking around", Access::Read, |client| {
+            guests::look_around(client, seen != Some(version), &mut sql_version)
+        });
+        if found.is_ok() || sql_version.is_some() {
+            self.note_sql_version(sql_version);
+        }
+        let (standing, clients) = found?;
         if standing != self.standing && self.is_adopted() {
             // The outbox is gone, is another one, or is not ours to send.
             self.forget();
@@ -271,6 +280,26 @@ impl Worker {
             self.clients_version = Some(version);
         }
         Ok(())
+    }
+
+    /// What can be done with SQL objects of another version than the library's is done; what else there is to do is said, once in
+    /// the log, and in the view as long as it is so.
+    fn note_sql_version(&mut self, version: Option<String>) {
+        if version == self.sql_version {
+            return;
+        }
+        self.slot
+            .report(|report| report.set_sql_version(version.as_deref().unwrap_or_default()));
+        if let Some(advice) = versions::advice_for(version.as_deref()) {
+            warn(
+                &format!(
+                    "the library of target_profile and the SQL of this database differ: {}",
+                    advice.finding
+                ),
+                &advice.hint(),
+            );
+        }
+        self.sql_version = version;
     }
 
     /// The outbox is gone or is not ours to send: nothing of it may be remembered.

@@ -38,7 +38,7 @@ fn _workers() -> TableIterator<
     let mut rows = Vec::new();
     let mut mine = Some(shared::my_database());
     // What the worker knows of it may be old, or there is no worker.
-    let sql_version = or_raise(Spi::connect(|client| versions::of_sql(client)));
+    let sql_version = or_raise(Spi::connect(versions::of_sql));
     for report in if shared::is_ready() { report::all() } else { Vec::new() } {
         mine = mine.filter(|database| *database != report.database);
         let sql_version = if report.database == shared::my_database() {

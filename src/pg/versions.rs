@@ -55,11 +55,11 @@ pub fn hint() -> Option<String> {
 /// error says what to do about that.
 pub fn explaining<T>(query: impl FnOnce() -> T) -> T {
     PgTryBuilder::new(AssertUnwindSafe(query))
-        .catch_others(|caught| explain(caught))
+        .catch_others(explain)
         .execute()
 }
 
-fn explain(caught: CaughtError) -> ! {
+fn explain<T>(caught: CaughtError) -> T {
     let CaughtError::PostgresError(error) = &caught else {
         caught.rethrow()
     };

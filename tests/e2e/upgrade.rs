@@ -1,8 +1,37 @@
 //! The library and the SQL of different versions, and the way from one version to the next.
 
-use support::describe;
+use std::fs;
+
+use support::{Cluster, describe};
 
 use crate::site::{SOON, Site};
+
+/// The install scripts of released versions, as they were released: databases have been made by them, and none is made anew.
+const RELEASED: [(&str, &str); 1] = [(
+    "target_profile--0.1.0.sql",
+    "dee4fb09661798940c2ac056dbe085a7f8706cd74eddf5230c65d4528e2ce30d",
+)];
+
+#[test]
+fn what_was_released_stays_as_it_is() {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let db = Cluster::builder("released").preload(false).build();
+    let db = db.db();
+    for entry in fs::read_dir(support::repository().join("sql")).expect("sql is there") {
+        let name = entry
+            .expect("sql can be read")
+            .file_name()
+            .into_string()
+            .expect("a name in UTF-8");
+        if name.starts_with("target_profile--") && name.matches("--").count() == 1 {
+            let script = fs::read(support::repository().join("sql").join(&name)).expect("the script can be read");
+            found.push((name, db.value("select encode(sha256($1), 'hex')", &[&script])));
+        }
+    }
+    found.sort();
+    let released: Vec<(String, String)> = RELEASED.iter().map(|&(name, sum)| (name.into(), sum.into())).collect();
+    assert_eq!(found, released, "write an upgrade script instead");
+}
 
 /// Makes the SQL objects look like another version's, and has the worker look around.
 fn pretend(site: &Site, version: &str) {

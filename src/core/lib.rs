@@ -25,6 +25,7 @@ pub mod settings;
 pub mod settlement;
 pub mod status;
 pub mod time;
+pub mod trouble;
 pub mod verdict;
 pub mod version;
 pub mod watch;

@@ -149,7 +149,7 @@ impl Report {
         in_flight_len: 0,
     };
 
-    /// The last error, empty for none.
+    /// The last error, empty for none or one that is over.
     pub fn last_error(&self) -> String {
         self.last_error.get()
     }
@@ -158,6 +158,11 @@ impl Report {
     pub fn set_error(&mut self, text: &str, at: i64) {
         self.last_error.set(text);
         self.last_error_at = at;
+    }
+
+    /// Says what is wrong at present, empty for nothing; when the last error was stays.
+    pub fn set_standing(&mut self, text: &str) {
+        self.last_error.set(text);
     }
 
     /// The version of the database's SQL objects, empty for unknown.

@@ -21,6 +21,7 @@ mod request;
 mod retry;
 mod settings;
 mod status;
+mod trouble;
 mod verdict;
 mod version;
 mod watch;

@@ -20,6 +20,7 @@ mod quota;
 mod replication;
 mod site;
 mod upgrade;
+mod versions;
 mod watched;
 mod watched_never_in_the_way;
 mod ways_of_writing;

@@ -22,6 +22,7 @@ use target_profile_core::launcher::Ending;
 use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
+use target_profile_core::trouble::{Source, Troubles};
 
 use super::clock::{day_of, now, postgres_now};
 use super::errors::warn;
@@ -69,6 +70,9 @@ struct Worker {
     last_response: i64,
     next_poll: Timestamp,
     next_retention: Timestamp,
+    troubles: Troubles,
+    /// The view may show an error.
+    told: bool,
     /// Errors in a row.
     errors: u32,
     not_before: Timestamp,
@@ -93,6 +97,8 @@ impl Worker {
             last_response: 0,
             next_poll: start,
             next_retention: start,
+            troubles: Troubles::default(),
+            told: true,
             errors: 0,
             not_before: start,
             state: None,
@@ -110,8 +116,11 @@ impl Worker {
             }
             if now() >= self.not_before {
                 match self.cycle() {
-                    Ok(()) => self.errors = 0,
-                    Err(error) => self.note_error(&error),
+                    Ok(()) => {
+                        self.errors = 0;
+                        self.is_over(Source::Turn);
+                    }
+                    Err(error) => self.note_error(Source::Turn, &error),
                 }
             }
             if self.standing == Standing::NoExtension && self.errors == 0 {
@@ -142,7 +151,7 @@ impl Worker {
         }
         if let Err(error) = self.settle() {
             // The next worker sends it again; nothing is lost.
-            self.note_error(&error);
+            self.note_error(Source::Turn, &error);
         }
         self.slot.set_ending(Ending::Asked);
         process::exit()
@@ -171,10 +180,13 @@ impl Worker {
             self.next_poll = now();
             self.next_retention = now();
             // The file may hold other certificates under the same name, so the transport is renewed each time.
-            let renewed = network::renew(&self.settings.transport);
-            if let Err(error) = renewed {
-                self.settings.transport = before.transport;
-                self.note_error(&format!("the settings of the connection stay as they were: {error}"));
+            match network::renew(&self.settings.transport) {
+                Ok(()) => self.is_over(Source::Connection),
+                Err(error) => {
+                    self.settings.transport = before.transport;
+                    let error = format!("the settings of the connection stay as they were: {error}");
+                    self.note_error(Source::Connection, &error);
+                }
             }
         }
     }
@@ -197,9 +209,12 @@ impl Worker {
             return Ok(());
         }
         network::ensure(&self.settings.transport)?;
-        if polling && let Err(error) = self.keep_house() {
-            // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
-            self.remember(&error);
+        if polling {
+            match self.keep_house() {
+                Ok(()) => self.is_over(Source::House),
+                // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
+                Err(error) => self.remember(Source::House, &error),
+            }
         }
         if polling || self.slot.take_all() {
             self.drain.sweep();
@@ -272,9 +287,11 @@ impl Worker {
         }
         if let Some(clients) = clients {
             for (code, fault) in &clients.invalid {
-                self.note_error(&format!(
-                    "client \"{code}\" is left out, its settings are not valid: {fault}"
-                ));
+                let error = format!("client \"{code}\" is left out, its settings are not valid: {fault}");
+                self.note_error(Source::Clients, &error);
+            }
+            if clients.invalid.is_empty() {
+                self.is_over(Source::Clients);
             }
             self.drain.set_clients(clients.valid, now());
             self.clients_version = Some(version);
@@ -478,17 +495,31 @@ impl Worker {
         }
     }
 
-    fn note_error(&mut self, error: &str) {
+    fn note_error(&mut self, source: Source, error: &str) {
         self.errors = self.errors.saturating_add(1);
         let pause = retry::backoff(self.errors, fastrand::f64()).min(ERROR_PAUSE_CAP);
         self.not_before = now().plus(pause);
         self.clients_version = None;
-        self.remember(error);
+        self.remember(source, error);
         self.show(State::Failing);
     }
 
-    fn remember(&self, error: &str) {
-        self.slot.report(|report| report.set_error(error, postgres_now()));
+    fn remember(&mut self, source: Source, error: &str) {
+        self.troubles.note(source, error.to_owned());
+        let worst = self.troubles.worst().unwrap_or_default();
+        self.slot.report(|report| report.set_error(worst, postgres_now()));
+        self.told = true;
+    }
+
+    /// Also of what a former worker, or the launcher of one that could not be started, has left in the view.
+    fn is_over(&mut self, source: Source) {
+        self.troubles.is_over(source);
+        let worst = self.troubles.worst();
+        if self.told {
+            self.told = worst.is_some();
+            self.slot
+                .report(|report| report.set_standing(worst.unwrap_or_default()));
+        }
     }
 
     /// Sleeps until there is a reason not to: a commit, an answer, a signal, or the next thing that is due.

@@ -1,7 +1,7 @@
 //! The way from one version to the next.
 
 mod catalog;
-mod old;
+pub mod old;
 
 use std::collections::BTreeMap;
 use std::fs;

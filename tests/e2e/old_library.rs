@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use support::{Cluster, Mode};
 
-use crate::site::{SOON, Site, WORKER};
+use crate::site::{SOON, WORKER};
 use crate::upgrade::old::{self, OLD};
 
 /// Set in the second run: the library that the server is restarted with.

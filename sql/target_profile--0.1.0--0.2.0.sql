@@ -83,7 +83,8 @@ END
 $$;
 
 -- What is granted in an extension's script counts as part of the extension, with all that was granted on the object before, and
--- pg_dump leaves it out. These are grants to the roles of this server: a dump must have them.
+-- pg_dump leaves it out. These are grants to the roles of this server: a dump must have them. (pg_shdepend has something of it from
+-- PostgreSQL 17 on.)
 DELETE FROM pg_shdepend d
 WHERE d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()) AND d.deptype = 'i'
   AND d.classid = 'pg_class'::regclass AND d.objid = 'target_profile.backfill_progress'::regclass;

@@ -71,7 +71,8 @@ fn explain<T>(caught: CaughtError) -> T {
             | PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT
             | PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH
     );
-    let Some(hint) = hint().filter(|_| missing) else {
+    // Only then: an error of another kind may have been raised with locks of shared memory held.
+    let Some(hint) = missing.then(hint).flatten() else {
         caught.rethrow()
     };
     let mut report =

@@ -2,6 +2,9 @@
 //!
 //! They differ between the steps of an upgrade. The worker finds out and says so in shared memory, where an error that comes of it
 //! can look without asking the catalog: the transaction may have failed already.
+//!
+//! So that a library can serve other SQL than its own, what a function of a released version takes and returns stays as it is, and a
+//! column that the worker reads or writes stays where it is; what is to be otherwise gets another name.
 
 use std::panic::AssertUnwindSafe;
 

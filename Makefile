@@ -44,6 +44,12 @@ STAGED := $(STAGE)/.complete
 # Directories too: their time changes when a file is removed.
 SOURCES := Cargo.toml Cargo.lock target_profile.control $(wildcard build.rs) $(shell find $(wildcard src sql))
 
+# Install scripts of released versions, which cargo-pgrx passes over (it takes upgrade scripts only): from each of them an upgrade is
+# tested, and `CREATE EXTENSION … VERSION` works.
+FROZEN := $(filter-out $(wildcard sql/target_profile--*--*.sql),$(wildcard sql/target_profile--*.sql))
+# What is generated has the places of its source in comments, and comes in another order each time.
+statements = grep -v "^-- src/" "$(1)" | sort
+
 # $(call copy_staged,LIB,EXTENSION): from where they were staged into these directories. install(1) makes a new file
 # rather than write into the old one, which a running server may have mapped.
 define copy_staged
@@ -75,6 +81,13 @@ $(STAGED): $(SOURCES)
 	mkdir -p '$(dir $(STAGE))'
 	touch '$(STAGE).begun'
 	PGRX_BUILD_FLAGS=--locked $(CARGO_PGRX) package --profile '$(PROFILE)' --pg-config '$(PG_CONFIG)' --out-dir '$(STAGE)'
+	@for script in $(FROZEN); do \
+	    copy='$(STAGE)'$$('$(PG_CONFIG)' --sharedir)/extension/$${script##*/}; \
+	    if [[ -e $$copy ]] && ! cmp -s <($(call statements,$$script)) <($(call statements,$$copy)); then \
+	        echo "$$script is released and stays as it is, but the SQL has changed: raise the version in Cargo.toml" >&2; exit 1; \
+	    fi; \
+	    install -m 644 "$$script" "$$copy"; \
+	done
 	mv '$(STAGE).begun' '$@'
 
 .PHONY: install

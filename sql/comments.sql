@@ -146,7 +146,9 @@ COMMENT ON COLUMN target_profile.status.quota_used IS 'Requests in the last 24 h
 COMMENT ON COLUMN target_profile.status.quota_left IS 'How many more may be sent now';
 COMMENT ON COLUMN target_profile.status.quota_resumes_at IS 'When there may be more, if there may be none now';
 COMMENT ON COLUMN target_profile.status.forecast IS 'How long the backlog takes at the pace of the last ten minutes and within the quota; NULL: nothing goes out, or too early to tell';
-COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, last error';
+COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, what is wrong';
+COMMENT ON COLUMN target_profile.worker.last_error IS 'What is wrong at present, or what an upgrade still needs; null when it is over';
+COMMENT ON COLUMN target_profile.worker.last_error_at IS 'When an error happened last; stays when it is over';
 
 COMMENT ON FUNCTION target_profile._privileges(text) IS 'Internal: the grants of a level';
 COMMENT ON FUNCTION target_profile._entry_points() IS 'Internal: the functions outside of schema target_profile';

@@ -24,6 +24,11 @@ BEGIN
         SELECT 'EXECUTE', 'ROUTINE ' || f::text
         FROM unnest(target_profile._entry_points() || target_profile._watch_functions()) f;
     END IF;
+    IF level = 'writer' THEN
+        -- Whoever may backfill sees how far it is.
+        RETURN QUERY
+        SELECT 'SELECT', 'TABLE target_profile.backfill_progress';
+    END IF;
     IF level IN ('reader', 'admin') THEN
         RETURN QUERY
         SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)

@@ -27,5 +27,7 @@ pub mod settlement;
 pub mod status;
 pub mod step;
 pub mod time;
+pub mod trouble;
 pub mod verdict;
+pub mod version;
 pub mod watch;

@@ -7,6 +7,7 @@ use target_profile_core::settings::SettingError;
 use thiserror::Error;
 
 use super::backfill::fault::BackfillFault;
+use super::versions;
 
 /// Whatever can be wrong with a call, before it becomes an error of Postgres.
 #[derive(Debug, Error)]
@@ -291,6 +292,9 @@ impl Fault {
                 "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."
             }
             Self::Spi(_) | Self::Internal(_) => {
+                if let Some(hint) = versions::hint() {
+                    return Some(hint);
+                }
                 "This is a fault of target_profile, or its tables were changed by hand; please report it."
             }
         };

@@ -39,6 +39,7 @@ mod unguarded;
 pub mod update;
 pub mod utility;
 pub mod value;
+pub mod versions;
 pub mod wait_event;
 pub mod wake;
 pub mod watch;

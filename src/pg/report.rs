@@ -31,6 +31,8 @@ pub struct Report {
     /// When the last error happened, in Postgres' time; 0 for never.
     pub last_error_at: i64,
     last_error: Text,
+    /// The version of the database's SQL objects, empty for unknown.
+    sql_version: Text,
     in_flight: [InFlight; MAX_IN_FLIGHT_LIMIT as usize],
     in_flight_len: usize,
 }
@@ -138,6 +140,7 @@ impl Report {
         since: 0,
         last_error_at: 0,
         last_error: Text::EMPTY,
+        sql_version: Text::EMPTY,
         in_flight: [InFlight {
             profile: 0,
             from: 0,
@@ -146,7 +149,7 @@ impl Report {
         in_flight_len: 0,
     };
 
-    /// The last error, empty for none.
+    /// The last error, empty for none or one that is over.
     pub fn last_error(&self) -> String {
         self.last_error.get()
     }
@@ -155,6 +158,21 @@ impl Report {
     pub fn set_error(&mut self, text: &str, at: i64) {
         self.last_error.set(text);
         self.last_error_at = at;
+    }
+
+    /// Says what is wrong at present, empty for nothing; when the last error was stays.
+    pub fn set_standing(&mut self, text: &str) {
+        self.last_error.set(text);
+    }
+
+    /// The version of the database's SQL objects, empty for unknown.
+    pub fn sql_version(&self) -> String {
+        self.sql_version.get()
+    }
+
+    /// Takes note of it.
+    pub fn set_sql_version(&mut self, version: &str) {
+        self.sql_version.set(version);
     }
 
     /// Says what is in flight now.
@@ -178,6 +196,13 @@ pub fn begin(slot: usize, database: u32) {
 /// Changes the report of a slot.
 pub fn change(slot: usize, change: impl FnOnce(&mut Report)) {
     change(&mut REPORTS.exclusive().slots[slot]);
+}
+
+/// The version of a database's SQL objects, as its worker has found it.
+pub fn sql_version(database: u32) -> Option<String> {
+    let reports = REPORTS.share();
+    let report = reports.slots.iter().find(|report| report.database == database)?;
+    Some(report.sql_version()).filter(|version| !version.is_empty())
 }
 
 /// Whether a request under way carries the entry.

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::errors::Fault;
+use super::versions::explaining;
 
 /// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed.
 pub struct Statement {
@@ -30,14 +31,16 @@ impl Statement {
     fn plan(&self, client: &SpiClient<'_>) -> Result<&OwnedPreparedStatement, Fault> {
         let plan = self.plan.get_or_try_init(|| {
             let types: Vec<pg_sys::PgOid> = self.types.iter().map(|&oid| oid.into()).collect();
-            Ok::<_, Fault>(ManuallyDrop::new(client.prepare(self.text, &types)?.keep()))
+            let prepared = explaining(|| client.prepare(self.text, &types))?;
+            Ok::<_, Fault>(ManuallyDrop::new(prepared.keep()))
         })?;
         Ok(plan)
     }
 
     /// Runs it; it must not write, and gets no transaction id.
     pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
-        Ok(client.select(self.plan(client)?, None, args)?)
+        let plan = self.plan(client)?;
+        Ok(explaining(|| client.select(plan, None, args))?)
     }
 
     /// Runs it; it may write.
@@ -47,6 +50,6 @@ impl Statement {
         args: &[DatumWithOid<'_>],
     ) -> Result<SpiTupleTable<'c>, Fault> {
         let plan = self.plan(client)?;
-        Ok(client.update(plan, None, args)?)
+        Ok(explaining(|| client.update(plan, None, args))?)
     }
 }

@@ -9,9 +9,10 @@ use target_profile_core::status::{Facts, Pause, Server, Standing, standing};
 use target_profile_core::time::Timestamp;
 
 use super::clock::{from_postgres, now, to_postgres};
+use super::errors::or_raise;
 use super::launcher::{self, database_name};
 use super::shared::{self, SLOTS, Slot};
-use super::{report, settings, summons};
+use super::{report, settings, summons, versions};
 
 /// The identifier that initdb gave to this cluster.
 #[pg_extern(schema = "target_profile", stable, parallel_safe)]
@@ -36,23 +37,40 @@ fn _workers() -> TableIterator<
 > {
     let mut rows = Vec::new();
     let mut mine = Some(shared::my_database());
+    // What the worker knows of it may be old, or there is no worker.
+    let sql_version = or_raise(Spi::connect(versions::of_sql));
     for report in if shared::is_ready() { report::all() } else { Vec::new() } {
         mine = mine.filter(|database| *database != report.database);
-        let error = report.last_error();
+        let sql_version = if report.database == shared::my_database() {
+            sql_version.clone()
+        } else {
+            Some(report.sql_version()).filter(|version| !version.is_empty())
+        };
         rows.push((
             database_name(report.database),
             (report.pid != 0).then_some(report.pid),
             report.state.as_str().to_owned(),
             time(report.since),
-            (!error.is_empty()).then_some(error),
+            told(sql_version.as_deref(), Some(report.last_error())),
             time(report.last_error_at),
         ));
     }
     if let Some(database) = mine {
         let (state, error) = absence();
-        rows.push((database_name(database), None, state.to_owned(), None, Some(error), None));
+        let error = told(sql_version.as_deref(), Some(error));
+        rows.push((database_name(database), None, state.to_owned(), None, error, None));
     }
     TableIterator::new(rows)
+}
+
+/// The last error, after what there is to do about SQL of another version.
+fn told(sql_version: Option<&str>, error: Option<String>) -> Option<String> {
+    let advice = versions::advice_for(sql_version).map(|advice| advice.line());
+    let told: Vec<String> = advice
+        .into_iter()
+        .chain(error.filter(|error| !error.is_empty()))
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
 }
 
 /// Why the launcher has no place for this database, which has the extension.

@@ -23,5 +23,7 @@ mod retry;
 mod settings;
 mod status;
 mod step;
+mod trouble;
 mod verdict;
+mod version;
 mod watch;

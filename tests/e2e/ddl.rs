@@ -283,7 +283,7 @@ fn a_users_foreign_key_trigger_or_rule_on_the_tables_does_not_stop_the_sending()
     site.db.query("insert into note values ($1)", &[&id]);
     site.update("2", r#"{"a": 1}"#);
     site.wait_drained();
-    site.wait_until("select state = 'idle' and last_error is null from target_profile.worker");
+    site.wait_until("select state = 'idle' and last_error_at is null from target_profile.worker");
     assert_eq!(site.mock.request_count(), 2);
     assert_eq!(site.count("select count(*) from target_profile.response"), 2);
     // One that is to fire whatever happens says so, and does.
@@ -314,10 +314,13 @@ fn a_view_on_a_day_of_responses_keeps_the_day_and_does_not_stop_the_sending() {
     for n in 0..5 {
         site.update(&n.to_string(), r#"{"a": 1}"#);
         site.wait_drained();
+        // It stands, however well the sending goes.
+        site.wait_until("select last_error like 'dropping old responses: cannot drop%' from target_profile.worker");
     }
     site.wait_until("select state = 'idle' from target_profile.worker");
     site.db.batch("drop view old");
     site.wait_until("select to_regclass('target_profile.response_20200101') is null");
+    site.wait_until("select last_error is null and last_error_at is not null from target_profile.worker");
 }
 
 #[test]

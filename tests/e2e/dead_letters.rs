@@ -330,7 +330,7 @@ fn a_transaction_that_retries_or_discards_and_stays_open_holds_up_nobody() {
     let rejected = dead(&site, "p", r#"{"c": 1}"#);
     assert_eq!(
         site.db.rows(&format!(
-            "select last_error from target_profile.worker where pid = {worker}"
+            "select last_error_at from target_profile.worker where pid = {worker}"
         )),
         [[None]],
         "the worker did not have to wait for a lock"

@@ -28,10 +28,15 @@ impl Site {
     }
 
     pub fn with(builder: cluster::Builder) -> Self {
+        Self::made_by(builder, "create extension target_profile")
+    }
+
+    /// The extension made by another statement than the usual one.
+    pub fn made_by(builder: cluster::Builder, create: &str) -> Self {
         let mock = MockTarget::builder().create_unknown(true).start();
         let cluster = builder.build();
         let db = cluster.db();
-        db.batch("create extension target_profile");
+        db.batch(create);
         let site = Self { mock, cluster, db };
         site.add_client("acme");
         site

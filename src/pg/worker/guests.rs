@@ -11,6 +11,7 @@ use crate::pg::clients;
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 use crate::pg::statement::Statement;
+use crate::pg::versions;
 
 /// The clients as they are registered.
 pub struct Clients {
@@ -47,8 +48,14 @@ pub fn outbox(client: &SpiClient<'_>) -> Result<Option<pg_sys::Oid>, Fault> {
     Err(Fault::Internal("the name of target_profile.outbox leads elsewhere"))
 }
 
-/// How this database stands, and its clients if it may send and they are asked for.
-pub fn look_around(client: &mut SpiClient<'_>, with_clients: bool) -> Result<(Standing, Option<Clients>), Fault> {
+/// How this database stands, and its clients if it may send and they are asked for. `sql_version` is known even if the rest fails
+/// because of it.
+pub fn look_around(
+    client: &mut SpiClient<'_>,
+    with_clients: bool,
+    sql_version: &mut Option<String>,
+) -> Result<(Standing, Option<Clients>), Fault> {
+    *sql_version = versions::of_sql(client)?;
     let Some(outbox) = outbox(client)? else {
         return Ok((Standing::NoExtension, None));
     };

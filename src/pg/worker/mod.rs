@@ -24,12 +24,14 @@ use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
 use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;
+use target_profile_core::trouble::{Source, Troubles};
 
 use super::clock::{day_of, postgres_now};
+use super::errors::warn;
 use super::report::{InFlight, State};
 use super::settings::Snapshot;
 use super::shared::{self, Slot};
-use super::{holds, summons};
+use super::{holds, summons, versions};
 use clock::now;
 use process::sleep_until;
 pub use process::{install_signal_handlers, reload_if_asked};
@@ -62,6 +64,8 @@ struct Worker {
     /// What has to be settled; kept until it is, whatever fails.
     batch: Batch,
     standing: Standing,
+    /// Of the SQL objects, when they were looked at last.
+    sql_version: Option<String>,
     /// The version of the clients that the drain has; `None`: look again.
     clients_version: Option<u64>,
     /// Days of `response` that have their partition.
@@ -70,6 +74,9 @@ struct Worker {
     last_response: i64,
     next_poll: Timestamp,
     next_retention: Timestamp,
+    troubles: Troubles,
+    /// The view may show an error.
+    told: bool,
     /// Errors in a row.
     errors: u32,
     not_before: Timestamp,
@@ -90,11 +97,14 @@ impl Worker {
             drain,
             batch: Batch::default(),
             standing: Standing::NoExtension,
+            sql_version: None,
             clients_version: None,
             days: BTreeSet::new(),
             last_response: 0,
             next_poll: start,
             next_retention: start,
+            troubles: Troubles::default(),
+            told: true,
             errors: 0,
             not_before: start,
             following: Following::default(),
@@ -114,8 +124,11 @@ impl Worker {
             }
             if now() >= self.not_before {
                 match self.cycle() {
-                    Ok(()) => self.errors = 0,
-                    Err(error) => self.note_error(&error),
+                    Ok(()) => {
+                        self.errors = 0;
+                        self.is_over(Source::Turn);
+                    }
+                    Err(error) => self.note_error(Source::Turn, &error),
                 }
             }
             if self.standing == Standing::NoExtension && self.errors == 0 {
@@ -146,7 +159,7 @@ impl Worker {
         }
         if let Err(error) = self.settle() {
             // The next worker sends it again; nothing is lost.
-            self.note_error(&error);
+            self.note_error(Source::Turn, &error);
         }
         self.slot.set_ending(Ending::Asked);
         process::exit()
@@ -212,10 +225,13 @@ impl Worker {
             self.next_poll = now();
             self.next_retention = now();
             // The file may hold other certificates under the same name, so the transport is renewed each time.
-            let renewed = network::renew(&self.settings.transport);
-            if let Err(error) = renewed {
-                self.settings.transport = before.transport;
-                self.note_error(&format!("the settings of the connection stay as they were: {error}"));
+            match network::renew(&self.settings.transport) {
+                Ok(()) => self.is_over(Source::Connection),
+                Err(error) => {
+                    self.settings.transport = before.transport;
+                    let error = format!("the settings of the connection stay as they were: {error}");
+                    self.note_error(Source::Connection, &error);
+                }
             }
         }
     }
@@ -239,9 +255,12 @@ impl Worker {
             return Ok(());
         }
         network::ensure(&self.settings.transport)?;
-        if polling && let Err(error) = self.keep_house() {
-            // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
-            self.remember(&error);
+        if polling {
+            match self.keep_house() {
+                Ok(()) => self.is_over(Source::House),
+                // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
+                Err(error) => self.remember(Source::House, &error),
+            }
         }
         if polling || self.slot.take_all() {
             self.drain.sweep();
@@ -273,9 +292,14 @@ impl Worker {
     fn look_around(&mut self) -> Result<(), String> {
         let version = self.slot.clients_version();
         let seen = self.clients_version;
-        let (standing, clients) = transaction("looking around", Access::Read, |client| {
-            guests::look_around(client, seen != Some(version))
-        })?;
+        let mut sql_version = None;
+        let found = transaction("looking around", Access::Read, |client| {
+            guests::look_around(client, seen != Some(version), &mut sql_version)
+        });
+        if found.is_ok() || sql_version.is_some() {
+            self.note_sql_version(sql_version);
+        }
+        let (standing, clients) = found?;
         if standing != self.standing && self.is_adopted() {
             // The outbox is gone, is another one, or is not ours to send.
             self.forget();
@@ -309,14 +333,36 @@ impl Worker {
         }
         if let Some(clients) = clients {
             for (code, fault) in &clients.invalid {
-                self.note_error(&format!(
-                    "client \"{code}\" is left out, its settings are not valid: {fault}"
-                ));
+                let error = format!("client \"{code}\" is left out, its settings are not valid: {fault}");
+                self.note_error(Source::Clients, &error);
+            }
+            if clients.invalid.is_empty() {
+                self.is_over(Source::Clients);
             }
             self.drain.set_clients(clients.valid, now());
             self.clients_version = Some(version);
         }
         Ok(())
+    }
+
+    /// What can be done with SQL objects of another version than the library's is done; what else there is to do is said, once in
+    /// the log, and in the view as long as it is so.
+    fn note_sql_version(&mut self, version: Option<String>) {
+        if version == self.sql_version {
+            return;
+        }
+        self.slot
+            .report(|report| report.set_sql_version(version.as_deref().unwrap_or_default()));
+        if let Some(advice) = versions::advice_for(version.as_deref()) {
+            warn(
+                &format!(
+                    "the library of target_profile and the SQL of this database differ: {}",
+                    advice.finding
+                ),
+                &advice.hint(),
+            );
+        }
+        self.sql_version = version;
     }
 
     /// The outbox is gone or is not ours to send: nothing of it may be remembered.
@@ -496,17 +542,31 @@ impl Worker {
         }
     }
 
-    fn note_error(&mut self, error: &str) {
+    fn note_error(&mut self, source: Source, error: &str) {
         self.errors = self.errors.saturating_add(1);
         let pause = retry::backoff(self.errors, fastrand::f64()).min(ERROR_PAUSE_CAP);
         self.not_before = now().plus(pause);
         self.clients_version = None;
-        self.remember(error);
+        self.remember(source, error);
         self.show(State::Failing);
     }
 
-    fn remember(&self, error: &str) {
-        self.slot.report(|report| report.set_error(error, postgres_now()));
+    fn remember(&mut self, source: Source, error: &str) {
+        self.troubles.note(source, error.to_owned());
+        let worst = self.troubles.worst().unwrap_or_default();
+        self.slot.report(|report| report.set_error(worst, postgres_now()));
+        self.told = true;
+    }
+
+    /// Also of what a former worker, or the launcher of one that could not be started, has left in the view.
+    fn is_over(&mut self, source: Source) {
+        self.troubles.is_over(source);
+        let worst = self.troubles.worst();
+        if self.told {
+            self.told = worst.is_some();
+            self.slot
+                .report(|report| report.set_standing(worst.unwrap_or_default()));
+        }
     }
 
     /// Sleeps until there is a reason not to: a commit, an answer, a signal, or the next thing that is due.

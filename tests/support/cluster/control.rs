@@ -431,6 +431,31 @@ impl Cluster {
         tools::run("run pg_dump", command.args(arguments)).stdout
     }
 
+    /// The records of the WAL between two positions, as pg_waldump describes them.
+    #[track_caller]
+    pub fn wal_records(&self, from: &str, to: &str) -> Vec<String> {
+        if from == to {
+            return Vec::new();
+        }
+        let mut command = tools::as_postgres(self.installation.program("pg_waldump"));
+        command
+            .arg("-p")
+            .arg(self.data_dir().join("pg_wal"))
+            .args(["-s", from, "-e", to]);
+        let output = tools::output("run pg_waldump", &mut command);
+        let (said, records) = (
+            String::from_utf8_lossy(&output.stderr),
+            String::from_utf8_lossy(&output.stdout),
+        );
+        // What is between two positions may be no record but the end of a page.
+        assert!(
+            output.status.success() || said.contains("could not find a valid record"),
+            "cannot read the WAL of cluster \"{}\": {said}",
+            self.name
+        );
+        records.lines().map(str::to_owned).collect()
+    }
+
     /// pg_dumpall with these arguments.
     #[track_caller]
     pub fn pg_dumpall(&self, arguments: &[&str]) -> Vec<u8> {

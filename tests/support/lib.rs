@@ -10,7 +10,7 @@ pub mod mock_target;
 pub mod tls;
 pub mod wait;
 
-pub use cluster::{Cluster, Db, Installation, Interposed, Mode, Offset, describe, sqlstate};
+pub use cluster::{Cluster, Db, Interposed, Mode, Offset, describe, sqlstate};
 pub use mock_target::{IdKind, Match, MockTarget, RefusedPort, Reply};
 
 /// The root of the repository.

@@ -182,8 +182,8 @@ impl Worker {
     fn follow_clock(&mut self) {
         if let Some((before, step)) = clock::follow() {
             pgrx::log!(
-                "target_profile: the clock was set by {} s, and what waits goes by it",
-                step.micros() / 1_000_000
+                "target_profile: the clock was set by {} ms, and what waits goes by it",
+                step.micros() / 1_000
             );
             self.drain.clock_set(before, step);
             for time in [&mut self.next_poll, &mut self.next_retention, &mut self.not_before] {

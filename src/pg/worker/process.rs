@@ -43,8 +43,8 @@ pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
         slot.set_ending(Ending::Asked);
         return;
     }
-    BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
     transaction::ignore_cancels();
+    BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
     transaction::pin_session_settings();
     target_profile_client::descriptors::raise();
     slot.report(|report| {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use support::{Cluster, Match, Reply};
+use support::{Cluster, Match, MockTarget, Reply};
 
 use super::{check_all_sent, enqueue};
 use crate::site::{SOON, Site, WORKER};
@@ -44,4 +44,42 @@ fn a_worker_without_file_descriptors_sends_with_fewer_and_harms_nobody() {
     super::release(&site);
     check_all_sent(&site, 400);
     site.wait_until("select state = 'idle' and last_error is null from target_profile.worker");
+}
+
+/// Each client's endpoint is a host of its own, and a connection to it is kept for a while.
+#[test]
+fn idle_connections_to_many_hosts_make_room() {
+    const HOSTS: u64 = 80;
+    let site = Site::new("hosts");
+    enqueue(&site, 1);
+    site.wait_drained();
+    let worker = site.cluster.wait_backend(WORKER, SOON);
+    let before = site.cluster.open_files(worker);
+    site.cluster.limit_files(worker, before + 100);
+    let hosts: Vec<MockTarget> = (0..HOSTS)
+        .map(|_| MockTarget::builder().create_unknown(true).start())
+        .collect();
+    for (n, host) in hosts.iter().enumerate() {
+        let client = format!("client{n}");
+        site.db.query(
+            "select target_profile.add_client($1, endpoint => $2)",
+            &[&client, &host.endpoint()],
+        );
+        site.db.query(
+            "select target_profile_update($1, 'mbox3rdPartyId', 'p', '{\"n\": 1}')",
+            &[&client],
+        );
+        host.wait_value(&client, "mbox3rdPartyId", "p", "n", "1", SOON);
+    }
+    site.wait_drained();
+    let open = site.cluster.open_files(worker);
+    assert!(
+        open < before + HOSTS * 3 / 4,
+        "{open} files are open, {before} were before; {HOSTS} hosts were sent to"
+    );
+    assert_eq!(site.cluster.wait_backend(WORKER, SOON), worker, "the same process");
+    assert_eq!(
+        site.count("select count(*) from target_profile.response where outcome <> 'accepted'"),
+        0
+    );
 }

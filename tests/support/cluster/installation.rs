@@ -18,10 +18,9 @@ impl Installation {
     #[track_caller]
     pub fn tested() -> Self {
         static TESTED: OnceLock<Installation> = OnceLock::new();
-        let tested = TESTED
+        TESTED
             .get_or_init(|| Self::of(&std::env::var_os("PG_CONFIG").unwrap_or_else(|| "pg_config".into())))
-            .clone();
-        tested
+            .clone()
     }
 
     /// An older one with the extension in it, to come from: that of `OLDER_PG_CONFIG`, which `make test` sets.

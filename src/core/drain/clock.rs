@@ -8,9 +8,22 @@ use crate::time::Timestamp;
 impl Drain {
     /// The clock, which said `before`, was set. Everything that waits in memory waits as long as it would have. The quotas follow
     /// by [`Drain::move_ledgers`].
-    pub fn clock_set(&mut self, before: Timestamp, step: Step) {
+    pub fn clock_set(&mut self, before: Timestamp, step: Step, batch: &mut Batch) {
         self.leap.note(before, step);
         self.activity_written_at = step.of(self.activity_written_at);
+        for more in self
+            .deliveries
+            .values_mut()
+            .filter_map(|delivery| delivery.more.as_mut())
+        {
+            more.due = step.of(more.due);
+        }
+        for again in batch.ended.iter_mut().filter_map(|ended| ended.again.as_mut()) {
+            again.at = step.of(again.at);
+        }
+        for retry in &mut batch.retries {
+            retry.next_attempt_at = step.of(retry.next_attempt_at);
+        }
         for client in self.clients.values_mut() {
             client.breaker.clock_set(step);
             client.breaker_moved |= client.breaker.opening().is_some();

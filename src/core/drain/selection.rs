@@ -138,12 +138,13 @@ impl Drain {
                     continue;
                 }
             };
+            // What lies too far in the future was written by a clock that was set back since.
+            let written = row.enqueued_at.min(now);
             let wait = Wait {
-                // What lies too far in the future was written by a clock that was set back since.
                 due: row
                     .next_attempt_at
-                    .map_or(now, |at| at.min(now.plus(RETRY_AFTER_CAP)))
-                    .max(row.enqueued_at.min(now).plus(client.settings.delay)),
+                    .map_or(written, |at| at.min(now.plus(RETRY_AFTER_CAP)))
+                    .max(written.plus(client.settings.delay)),
                 priority: read.priority,
                 id: row.id,
                 retry: row.next_attempt_at.is_some(),

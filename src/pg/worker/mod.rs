@@ -185,7 +185,7 @@ impl Worker {
                 "target_profile: the clock was set by {} ms, and what waits goes by it",
                 step.micros() / 1_000
             );
-            self.drain.clock_set(before, step);
+            self.drain.clock_set(before, step, &mut self.batch);
             for time in [&mut self.next_poll, &mut self.next_retention, &mut self.not_before] {
                 *time = step.of(*time);
             }

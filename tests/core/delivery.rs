@@ -10,6 +10,7 @@ use target_profile_core::retry::LIMITER_REST;
 use target_profile_core::secret::Secret;
 use target_profile_core::settings::ClientRow;
 use target_profile_core::settlement::Batch;
+use target_profile_core::step::Step;
 use target_profile_core::time::Timestamp;
 use target_profile_core::verdict::Outcome;
 
@@ -825,4 +826,31 @@ fn what_is_read_twice_before_it_is_settled_is_buried_once() {
     scene.complete(accepted(dispatch.ticket, at(0)), at(0));
     scene.settle();
     assert_eq!(scene.outbox.accepted, [2]);
+}
+
+#[test]
+fn a_clock_that_is_set_back_holds_up_neither_a_retry_nor_what_came_meanwhile() {
+    const BACK: i64 = -2 * 3_600_000;
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    scene.put("bob", 2, r#"{"a": "1"}"#);
+    let sent = scene.claim_all(at(0));
+    assert_eq!(sent.len(), 2);
+    // More of bob, read while its first request is under way; ada fails, and that is not settled.
+    scene.outbox.now = at(5);
+    scene.put("bob", 3, r#"{"a": "2"}"#);
+    assert!(scene.claim_all(at(5)).is_empty());
+    scene.complete(answered(sent[0].ticket, at(0), 500, "oops"), at(10));
+    scene
+        .drain
+        .clock_set(at(20), Step::between(at(0), at(BACK)), &mut scene.batch);
+    scene.complete(accepted(sent[1].ticket, at(0)), at(BACK + 30));
+    scene.settle();
+    assert!(scene.one(at(BACK + 31)).request.url.contains("bob"));
+    let wake = scene.drain.next_wake(at(BACK + 32)).unwrap();
+    assert!(wake <= at(BACK + 1_100), "the retry waits for the clock");
+    // Nor what is read only now, and was written before.
+    scene.put("cy", 4, r#"{"a": "1"}"#);
+    scene.outbox.rows.get_mut(&4).unwrap().enqueued_at = at(15);
+    assert_eq!(scene.claim_all(at(BACK + 33)).len(), 1);
 }

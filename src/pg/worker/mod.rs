@@ -7,34 +7,35 @@ mod activity;
 mod claim;
 mod clock;
 mod guests;
+mod house;
 mod network;
 mod process;
 mod queries;
 mod settle;
+mod surroundings;
+mod telling;
 mod transaction;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use pgrx::prelude::*;
-use target_profile_core::client_code::ClientCode;
 use target_profile_core::drain::{Dispatch, Drain};
 use target_profile_core::launcher::Ending;
-use target_profile_core::retry;
 use target_profile_core::settlement::Batch;
 use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;
 use target_profile_core::trouble::{Source, Troubles};
 
-use super::clock::{day_of, postgres_now};
-use super::errors::warn;
-use super::report::{InFlight, State};
+use super::clock::day_of;
+use super::holds;
+use super::report::State;
 use super::settings::Snapshot;
 use super::shared::{self, Slot};
-use super::{holds, summons, versions};
 use clock::now;
 use process::sleep_until;
 pub use process::{install_signal_handlers, reload_if_asked};
+use surroundings::Standing;
 use transaction::{Access, transaction};
 pub use transaction::{ignore_cancels, look_again};
 
@@ -42,20 +43,8 @@ pub use transaction::{ignore_cancels, look_again};
 /// take no longer than a second.
 const STEP_ASIDE_PATIENCE: Duration = Duration::from_millis(250);
 
-/// The longest pause after an error.
-const ERROR_PAUSE_CAP: Duration = Duration::from_secs(30);
-
 /// A sweep may take this part of the worker's time: when it takes long (many dead rows), it comes more rarely.
 const SWEEP_SHARE: u32 = 100;
-
-/// Whether and why the worker may send.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    NoExtension,
-    NotAdopted,
-    /// With the outbox that is drained.
-    Adopted(pg_sys::Oid),
-}
 
 struct Worker {
     slot: Slot,
@@ -178,44 +167,6 @@ impl Worker {
         self.next_poll = now();
     }
 
-    /// The clock may have been set: what waits here waits as long as it would have.
-    fn follow_clock(&mut self) {
-        if let Some((before, step)) = clock::follow() {
-            pgrx::log!(
-                "target_profile: the clock was set by {} ms, and what waits goes by it",
-                step.micros() / 1_000
-            );
-            self.drain.clock_set(before, step, &mut self.batch);
-            for time in [&mut self.next_poll, &mut self.next_retention, &mut self.not_before] {
-                *time = step.of(*time);
-            }
-            self.following.note(step);
-        }
-    }
-
-    /// What counts against the quotas follows the clock, before anything is sent by it.
-    fn move_ledgers(&mut self) -> Result<(), String> {
-        let Standing::Adopted(outbox) = self.standing else {
-            self.following = Following::default();
-            return Ok(());
-        };
-        let minutes = self.following.minutes();
-        if minutes == 0 {
-            return Ok(());
-        }
-        // By the clock as it was.
-        let before = now().unix_micros().saturating_sub(minutes.saturating_mul(60_000_000));
-        transaction("moving the quota with the clock", Access::Write, |client| {
-            if guests::outbox(client)? == Some(outbox) {
-                activity::follow(client, Timestamp::from_unix_micros(before), minutes)?;
-            }
-            Ok(())
-        })?;
-        self.drain.move_ledgers(minutes, &mut self.batch);
-        self.following.moved(minutes);
-        Ok(())
-    }
-
     fn reload_if_asked(&mut self) {
         if reload_if_asked() {
             let before = std::mem::replace(&mut self.settings, Snapshot::take());
@@ -286,132 +237,6 @@ impl Worker {
 
     fn is_adopted(&self) -> bool {
         matches!(self.standing, Standing::Adopted(_))
-    }
-
-    /// Is the extension there, is this database the one that may send, which clients are there?
-    fn look_around(&mut self) -> Result<(), String> {
-        let version = self.slot.clients_version();
-        let seen = self.clients_version;
-        let mut sql_version = None;
-        let found = transaction("looking around", Access::Read, |client| {
-            guests::look_around(client, seen != Some(version), &mut sql_version)
-        });
-        if found.is_ok() || sql_version.is_some() {
-            self.note_sql_version(sql_version);
-        }
-        let (standing, clients) = found?;
-        if standing != self.standing && self.is_adopted() {
-            // The outbox is gone, is another one, or is not ours to send.
-            self.forget();
-            self.standing = Standing::NoExtension;
-        }
-        if standing != Standing::NoExtension && !self.slot.serves() {
-            self.slot.set_serves();
-            // It may have another database looked into.
-            summons::call();
-        }
-        if !matches!(standing, Standing::Adopted(_)) {
-            self.standing = standing;
-            // A database that is adopted announces itself.
-            self.clients_version = Some(version);
-            if standing == Standing::NotAdopted {
-                self.show(State::NotAdopted);
-            }
-            return Ok(());
-        }
-        if !self.is_adopted() {
-            self.standing = standing;
-            if clients.is_none() {
-                self.clients_version = None;
-                return self.look_around();
-            }
-            // Breakers live in memory; what an earlier worker left of them is no longer so.
-            transaction("starting", Access::Write, |client| {
-                settle::forget_breakers(client)?;
-                activity::close(client)
-            })?;
-        }
-        if let Some(clients) = clients {
-            for (code, fault) in &clients.invalid {
-                let error = format!("client \"{code}\" is left out, its settings are not valid: {fault}");
-                self.note_error(Source::Clients, &error);
-            }
-            if clients.invalid.is_empty() {
-                self.is_over(Source::Clients);
-            }
-            self.drain.set_clients(clients.valid, now());
-            self.clients_version = Some(version);
-        }
-        Ok(())
-    }
-
-    /// What can be done with SQL objects of another version than the library's is done; what else there is to do is said, once in
-    /// the log, and in the view as long as it is so.
-    fn note_sql_version(&mut self, version: Option<String>) {
-        if version == self.sql_version {
-            return;
-        }
-        self.slot
-            .report(|report| report.set_sql_version(version.as_deref().unwrap_or_default()));
-        if let Some(advice) = versions::advice_for(version.as_deref()) {
-            warn(
-                &format!(
-                    "the library of target_profile and the SQL of this database differ: {}",
-                    advice.finding
-                ),
-                &advice.hint(),
-            );
-        }
-        self.sql_version = version;
-    }
-
-    /// The outbox is gone or is not ours to send: nothing of it may be remembered.
-    fn forget(&mut self) {
-        self.drain.reset();
-        self.batch = Batch::default();
-        self.days.clear();
-        self.publish_in_flight();
-    }
-
-    /// What is due now and then: entries of clients that were removed, days of responses that are over.
-    fn keep_house(&mut self) -> Result<(), String> {
-        let orphaned = transaction("looking for orphans", Access::Read, guests::orphaned_clients)?;
-        for code in orphaned {
-            transaction("burying orphans", Access::Write, |client| {
-                guests::bury_orphans(client, &code)
-            })?;
-        }
-        if now() >= self.next_retention {
-            let before = ago(self.settings.retention);
-            if transaction("looking for old responses", Access::Read, |client| {
-                settle::has_partitions_before(client, before)
-            })? {
-                transaction("dropping old responses", Access::Write, |client| {
-                    settle::drop_partitions_before(client, before)
-                })?;
-                self.days.clear();
-            }
-            let before = ago(self.settings.activity_retention);
-            transaction("forgetting old activity", Access::Write, |client| {
-                activity::forget(client, before)
-            })?;
-            self.next_retention = now().plus(Duration::from_secs(3600));
-        }
-        Ok(())
-    }
-
-    /// Of clients that wait for their quota: somebody may have mended the table, or the clock.
-    fn reread_ledgers(&mut self) -> Result<(), String> {
-        let held: Vec<ClientCode> = self.drain.held_by_quota().cloned().collect();
-        if held.is_empty() {
-            return Ok(());
-        }
-        let mut ledgers = transaction("reading the quota", Access::Read, activity::ledgers)?;
-        for code in held {
-            let charged = ledgers.remove(code.as_str()).unwrap_or_default();
-            self.drain.reload_ledger(&code, &charged, now());
-        }
-        Ok(())
     }
 
     fn take_reports(&mut self) {
@@ -522,53 +347,6 @@ impl Worker {
         }
     }
 
-    fn publish_in_flight(&self) {
-        self.slot.report(|report| {
-            report.set_in_flight(self.drain.under_way().map(|(key, from, up_to)| InFlight {
-                profile: key.fingerprint(),
-                from,
-                up_to,
-            }));
-        });
-    }
-
-    fn show(&mut self, state: State) {
-        if self.state != Some(state) {
-            self.state = Some(state);
-            self.slot.report(|report| {
-                report.state = state;
-                report.since = postgres_now();
-            });
-        }
-    }
-
-    fn note_error(&mut self, source: Source, error: &str) {
-        self.errors = self.errors.saturating_add(1);
-        let pause = retry::backoff(self.errors, fastrand::f64()).min(ERROR_PAUSE_CAP);
-        self.not_before = now().plus(pause);
-        self.clients_version = None;
-        self.remember(source, error);
-        self.show(State::Failing);
-    }
-
-    fn remember(&mut self, source: Source, error: &str) {
-        self.troubles.note(source, error.to_owned());
-        let worst = self.troubles.worst().unwrap_or_default();
-        self.slot.report(|report| report.set_error(worst, postgres_now()));
-        self.told = true;
-    }
-
-    /// Also of what a former worker, or the launcher of one that could not be started, has left in the view.
-    fn is_over(&mut self, source: Source) {
-        self.troubles.is_over(source);
-        let worst = self.troubles.worst();
-        if self.told {
-            self.told = worst.is_some();
-            self.slot
-                .report(|report| report.set_standing(worst.unwrap_or_default()));
-        }
-    }
-
     /// Sleeps until there is a reason not to: a commit, an answer, a signal, or the next thing that is due.
     fn wait(&mut self) {
         let now = now();
@@ -593,10 +371,4 @@ impl Worker {
         }
         sleep_until(until, if failing { None } else { network::wake_fd() });
     }
-}
-
-/// That long ago.
-fn ago(retention: Duration) -> Timestamp {
-    let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
-    Timestamp::from_unix_micros(now().unix_micros().saturating_sub(retention))
 }

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::lane_priorities_gap;
+use super::lanes::gaps;
 use super::parked::Parked;
 use crate::attrs::FlatAttrs;
 use crate::breaker::{Admission, Breaker};
@@ -101,7 +101,7 @@ impl Client {
 
     /// The ranges of priorities, both ends excluded, in which no lane is known.
     pub(super) fn unknown_priorities(&self) -> Vec<(i32, i32)> {
-        lane_priorities_gap(self.lanes.keys().map(|p| i32::from(p.0)))
+        gaps(self.lanes.keys().map(|p| i32::from(p.0)))
     }
 
     /// When this client has something to do next, if nothing else happens.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Carried, Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, dispatch, fate};
+use super::merging::dispatch;
+use super::{Carried, Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, fate};
 use crate::request::Request;
 use crate::retry;
 use crate::settings::ClientSettings;

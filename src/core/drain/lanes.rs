@@ -1,0 +1,77 @@
+//! The lanes, one for each priority of a client: which there are, and which have to be read again.
+
+use std::cmp::Reverse;
+
+use super::Drain;
+use crate::client_code::ClientCode;
+use crate::horizon::Snapshot;
+
+impl Drain {
+    /// Something was committed: the lanes may have more.
+    pub fn new_work(&mut self) {
+        self.look_for_lanes = true;
+        for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
+            lane.exhausted = false;
+        }
+    }
+
+    /// Reads every lane once more from its front, for rows that did not come in the order of [`Horizon`].
+    pub fn sweep(&mut self) {
+        self.new_work();
+        for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
+            lane.reread_above(i64::MIN);
+        }
+    }
+
+    /// Takes note of the snapshot in which the lanes are read, and of the last outbox id drawn.
+    pub fn observe(&mut self, snapshot: &Snapshot, last_id: i64) {
+        if let Some(above) = self.horizon.observe(snapshot, last_id) {
+            for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
+                lane.reread_above(above);
+            }
+        }
+    }
+
+    /// The ranges of priorities (client, above, below; both excluded) in which lanes must be looked for. Each lane
+    /// found is told with [`Drain::found_lane`].
+    pub fn unknown_lanes(&mut self) -> Vec<(ClientCode, i32, i32)> {
+        if !self.enabled || !std::mem::take(&mut self.look_for_lanes) {
+            return Vec::new();
+        }
+        self.clients
+            .iter()
+            .filter(|(_, client)| !client.paused)
+            .flat_map(|(code, client)| {
+                client
+                    .unknown_priorities()
+                    .into_iter()
+                    .map(|(above, below)| (code.clone(), above, below))
+            })
+            .collect()
+    }
+
+    /// Entries of this priority were found: a lane that was not known. Ask [`Drain::unknown_lanes`] again: there may
+    /// be more of them.
+    pub fn found_lane(&mut self, code: &ClientCode, priority: i16) {
+        if let Some(client) = self.clients.get_mut(code) {
+            client.lanes.entry(Reverse(priority)).or_default();
+            self.look_for_lanes = true;
+        }
+    }
+}
+
+/// The open ranges of priorities between and around the `known` ones, which come highest first.
+pub(super) fn gaps(known: impl Iterator<Item = i32>) -> Vec<(i32, i32)> {
+    let mut gaps = Vec::new();
+    let mut below = i32::from(i16::MAX) + 1;
+    for priority in known {
+        if below - priority > 1 {
+            gaps.push((priority, below));
+        }
+        below = priority;
+    }
+    if below > i32::from(i16::MIN) {
+        gaps.push((i32::from(i16::MIN) - 1, below));
+    }
+    gaps
+}

@@ -15,7 +15,7 @@ impl Drain {
         }
     }
 
-    /// Reads every lane once more from its front, for rows that did not come in the order of [`Horizon`].
+    /// Reads every lane once more from its front, for rows that did not come in the order of [`Horizon`](crate::horizon::Horizon).
     pub fn sweep(&mut self) {
         self.new_work();
         for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {

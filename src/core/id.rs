@@ -71,11 +71,6 @@ impl ProfileId {
     /// # Errors
     /// [`Error::BlankId`], [`Error::IdCharacter`], [`Error::IdDots`] or [`Error::IdTooLong`].
     pub fn parse(kind: IdKind, given: &str) -> Result<Self, Error> {
-        // As most are, at one look: nothing here means anything to anybody.
-        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'@');
-        if (1..=kind.max_chars()).contains(&given.len()) && given.bytes().all(is_plain) {
-            return Ok(Self(given.into()));
-        }
         if given.chars().all(char::is_whitespace) {
             return Err(Error::BlankId { kind });
         }

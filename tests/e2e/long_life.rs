@@ -16,6 +16,9 @@ const LAUNCHER: &str = "target_profile launcher";
 /// How long nothing is to happen.
 const IDLE_SECONDS: u32 = 300;
 
+/// A poll comes every 30 s.
+const POLLED: Duration = Duration::from_secs(90);
+
 /// What may be asked in a minute of all databases with the extension and of one without, by all processes of the extension. A poll
 /// of a database every 30 s asks a dozen things, all of them read-only.
 const STATEMENTS_A_MINUTE: f64 = 60.0;
@@ -44,8 +47,14 @@ fn five_idle_minutes_write_nothing_and_cost_nothing() {
     site.wait_drained_in(&other);
     site.wait_until("select count(*) = 2 and bool_and(state = 'idle') from target_profile.worker");
     site.db.batch("checkpoint");
-    // A poll after the last answer: what was to be written about the quota is.
-    site.db.batch("select pg_sleep(35)");
+    // A poll of each worker after its last answer: what was to be written about the quota is.
+    site.db.batch("select pg_stat_statements_reset()");
+    site.cluster.wait_sql(
+        &site.db,
+        "select count(distinct dbid) = 2 from pg_stat_statements where query ~ '^SELECT target_profile._is_adopted'",
+        POLLED,
+    );
+    site.wait_until("select count(*) = 2 and bool_and(state = 'idle') from target_profile.worker");
 
     let mut pids = site.cluster.backend_pids(WORKER);
     pids.extend(site.cluster.backend_pids(LAUNCHER));

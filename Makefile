@@ -42,7 +42,7 @@ endif
 STAGE := $(CARGO_TARGET_DIR)/stage/pg$(PG)-$(PROFILE)
 STAGED := $(STAGE)/.complete
 # Directories too: their time changes when a file is removed.
-SOURCES := Cargo.toml Cargo.lock target_profile.control $(wildcard build.rs) $(shell find $(wildcard src sql))
+SOURCES := Cargo.toml Cargo.lock target_profile.control $(shell find $(wildcard src sql))
 
 # Install scripts of released versions, which cargo-pgrx passes over (it takes upgrade scripts only): from each of them an upgrade is
 # tested, and `CREATE EXTENSION … VERSION` works.
@@ -93,7 +93,7 @@ $(STAGED): $(SOURCES)
 .PHONY: install
 install: $(STAGED) ## install into the server of PG_CONFIG, or below prefix= (may need root; DESTDIR is honoured)
 	@$(call copy_staged,$(INSTALL_LIB),$(INSTALL_EXTENSION))
-	@echo "installed; set shared_preload_libraries = 'target_profile', restart, then CREATE EXTENSION target_profile"
+	@echo "installed; add target_profile to what shared_preload_libraries names, restart, then CREATE EXTENSION target_profile"
 
 .PHONY: uninstall
 uninstall: ## remove what install put there
@@ -155,6 +155,12 @@ FUZZ_SECONDS ?= 60
 fuzz: ## run each fuzz target for FUZZ_SECONDS (60)
 	@$(SETUP) build
 	for target in $$(ls tests/fuzz/seeds); do tests/fuzz/run.sh "$$target" '$(FUZZ_SECONDS)'; done
+
+MUTANTS ?= 0/24
+.PHONY: mutants
+mutants: ## see whether the core's tests notice changes of it (MUTANTS=K/N: the K-th of N parts)
+	@$(SETUP) build
+	tests/mutants/run '$(MUTANTS)'
 
 .PHONY: soak
 soak: server ## run the tests that take long (those marked ignored)

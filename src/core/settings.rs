@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 use crate::error::Error;
 use crate::request::MethodPolicy;
 use crate::secret::Secret;
+use crate::time::Span;
 
 /// The longest token that is accepted, in bytes. Adobe's are far shorter; header lines of more than 8 KB are refused by
 /// common servers.
@@ -173,8 +174,7 @@ fn interval(
     most: i64,
 ) -> Result<Duration, SettingError> {
     if micros < least || micros > most {
-        let value = format!("{:?}", Duration::from_micros(micros.unsigned_abs()));
-        let value = if micros < 0 { format!("-{value}") } else { value };
+        let value = Span::from_micros(micros).to_string();
         return Err(SettingError::OutOfRange { setting, rule, value });
     }
     Ok(Duration::from_micros(micros.unsigned_abs()))

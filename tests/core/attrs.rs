@@ -638,3 +638,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_nested_in_arrays_of_columns_is_bounded_too() {
+    let nested = |levels: usize, member: fn(Value) -> Value| {
+        let mut value = json!([]);
+        for _ in 1..levels {
+            value = member(value);
+        }
+        json!([value])
+    };
+    for member in [|value| json!({ "a": value }), |value| json!([value])] {
+        let column = |levels| FlatAttrs::from_columns(&[("c", nested(levels, member))], &JSON);
+        // The row is one level, and so is the array around all.
+        assert!(column(JSON_DEPTH - 2).is_ok());
+        assert_eq!(column(JSON_DEPTH - 1), Err(Error::AttrsTooDeep));
+    }
+}
+
+#[test]
+fn the_memory_of_attributes_is_at_least_their_text_and_not_much_more() {
+    let attrs = FlatAttrs::from_pairs(
+        [("n".repeat(100), "v".repeat(1_000).into()), ("m".into(), "w".into())],
+        &JSON,
+    )
+    .expect("attributes");
+    assert!((1_102..1_500).contains(&attrs.bytes()), "{}", attrs.bytes());
+}

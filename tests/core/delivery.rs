@@ -854,3 +854,18 @@ fn a_clock_that_is_set_back_holds_up_neither_a_retry_nor_what_came_meanwhile() {
     scene.outbox.rows.get_mut(&4).unwrap().enqueued_at = at(15);
     assert_eq!(scene.claim_all(at(BACK + 33)).len(), 1);
 }
+
+#[test]
+fn a_retry_that_is_settled_follows_a_clock_that_is_set() {
+    const BACK: i64 = -2 * 3_600_000;
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let sent = scene.one(at(0));
+    scene.complete(answered(sent.ticket, at(0), 500, "oops"), at(10));
+    scene.settle();
+    scene
+        .drain
+        .clock_set(at(20), Step::between(at(0), at(BACK)), &mut scene.batch);
+    let wake = scene.drain.next_wake(at(BACK + 20)).unwrap();
+    assert!(wake <= at(BACK + 1_100), "the retry waits for the clock");
+}

@@ -5,8 +5,8 @@ use target_profile_core::client_code::ClientCode;
 use target_profile_core::endpoint::Endpoint;
 use target_profile_core::error::{Error, Excerpt};
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
-use target_profile_core::limits::EXCERPT_CHARS;
-use target_profile_core::request::{MethodPolicy, check_fits};
+use target_profile_core::limits::{EXCERPT_CHARS, POST_BODY_BYTES};
+use target_profile_core::request::{Method, MethodPolicy, check_fits};
 
 /// One of each kind, made of values that are long and hostile.
 fn errors() -> Vec<Error> {
@@ -106,4 +106,26 @@ fn an_excerpt_is_cut_at_a_character_and_shows_what_is_invisible() {
     let fits = "ü".repeat(EXCERPT_CHARS);
     assert_eq!(Excerpt::of(&fits).to_string(), fits);
     assert_eq!(Excerpt::of(&(fits.clone() + "x")).to_string(), fits + "…");
+}
+
+#[test]
+fn another_method_is_suggested_only_where_the_attribute_fits_it() {
+    let too_large = |method, bytes| Error::AttrTooLarge {
+        name: Excerpt::of("a"),
+        bytes,
+        room: 7_000,
+        method,
+    };
+    for (method, bytes, suggested) in [
+        (Method::Get, POST_BODY_BYTES - 1, true),
+        (Method::Get, POST_BODY_BYTES, false),
+        (Method::Post, POST_BODY_BYTES - 1, false),
+    ] {
+        let hint = too_large(method, bytes).hint();
+        assert_eq!(
+            hint.is_some_and(|hint| hint.contains("auto or post")),
+            suggested,
+            "{method:?} {bytes}"
+        );
+    }
 }

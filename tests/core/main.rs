@@ -23,6 +23,7 @@ mod retry;
 mod settings;
 mod status;
 mod step;
+mod time;
 mod trouble;
 mod verdict;
 mod version;

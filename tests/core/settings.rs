@@ -65,19 +65,21 @@ fn each_interval_has_its_bounds() {
     for delay in [0, 1, DAY] {
         good(|row| row.delay = delay);
     }
-    bad(|row| row.delay = -1, "delay", "-1µs");
-    bad(|row| row.delay = DAY + 1, "delay", "86400.000001s");
-    bad(|row| row.delay = i64::MIN, "delay", "-9223372036854.775808s");
+    bad(|row| row.delay = -DAY, "delay", "-1 day");
+    bad(|row| row.delay = -1, "delay", "-0.001 ms");
+    bad(|row| row.delay = DAY + 1, "delay", "86400.000001 s");
+    bad(|row| row.delay = i64::MIN, "delay", "-9223372036854.775808 s");
     for age in [60 * SECOND, 365 * DAY] {
         good(|row| row.max_age = age);
     }
-    bad(|row| row.max_age = 60 * SECOND - 1, "max_age", "59.999999s");
-    bad(|row| row.max_age = 365 * DAY + 1, "max_age", "31536000.000001s");
+    bad(|row| row.max_age = 60 * SECOND - 1, "max_age", "59.999999 s");
+    bad(|row| row.max_age = 365 * DAY + 1, "max_age", "31536000.000001 s");
     for timeout in [SECOND / 10, 300 * SECOND] {
         good(|row| row.timeout = timeout);
     }
-    bad(|row| row.timeout = SECOND / 10 - 1, "timeout", "99.999ms");
-    bad(|row| row.timeout = 300 * SECOND + 1, "timeout", "300.000001s");
+    bad(|row| row.timeout = 0, "timeout", "0 s");
+    bad(|row| row.timeout = SECOND / 10 - 1, "timeout", "99.999 ms");
+    bad(|row| row.timeout = 300 * SECOND + 1, "timeout", "300.000001 s");
 }
 
 #[test]
@@ -116,7 +118,8 @@ fn a_token_is_what_a_header_can_hold_and_is_never_shown() {
             auth_token: Some(Secret::new(token)),
             ..row_of("acme")
         };
-        assert!(!format!("{row:?}").contains("hush"));
+        let shown = format!("{row:?}");
+        assert!(!shown.contains("hush") && shown.contains("[masked]"), "{shown}");
         let error = row.check().unwrap_err();
         assert_eq!(error, SettingError::Token);
         assert!(!format!("{error} {error:?}").contains("hush"));

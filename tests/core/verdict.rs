@@ -317,6 +317,11 @@ fn a_message_is_one_line_of_bounded_length() {
         "{}",
         message.len()
     );
+    for (bytes, kept) in [(MESSAGE_BYTES, MESSAGE_BYTES), (MESSAGE_BYTES + 1, MESSAGE_BYTES)] {
+        let message = "a".repeat(bytes);
+        let verdict = judge(400, format!("<a><message>{message}</message></a>").as_bytes());
+        assert_eq!(verdict.message.map(|message| message.len()), Some(kept));
+    }
     let verdict = judge(400, b"<a><message>a\xff\0b\r\n\x1b[2Jc</message></a>");
     assert_eq!(verdict.message.as_deref(), Some("a\u{fffd}b [2Jc"));
     assert_eq!(judge(400, b"\xff\xfe\x00").message, None);

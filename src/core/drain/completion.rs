@@ -8,7 +8,7 @@ use crate::request::Request;
 use crate::retry;
 use crate::settings::ClientSettings;
 use crate::settlement::{Again, Arrived, Batch, Dead, Ended, ResponseRecord, Retry};
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::verdict::{self, Outcome};
 
 /// What a request came to.
@@ -267,7 +267,10 @@ impl GivenUp {
             Self::Rejected => last.to_owned(),
             Self::Unrecognised => format!("gave up after {attempts} answers that are not Target's; last: {last}"),
             Self::Attempts => format!("gave up after {attempts} attempts; last: {last}"),
-            Self::Age => format!("gave up: older than max_age ({:?}); last: {last}", settings.max_age),
+            Self::Age => format!(
+                "gave up: older than max_age ({}); last: {last}",
+                Span::from(settings.max_age)
+            ),
         }
     }
 }

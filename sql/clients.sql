@@ -39,6 +39,11 @@ CREATE FUNCTION target_profile.add_client(
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    state text;
+    message text;
+    detail text;
+    hint text;
 BEGIN
     IF EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = add_client.client_code) THEN
         RAISE EXCEPTION USING
@@ -55,6 +60,9 @@ BEGIN
     INSERT INTO target_profile.binding (system_identifier, database_oid)
     SELECT target_profile._system_identifier(), d.oid FROM pg_database d WHERE d.datname = current_database()
     ON CONFLICT (one) DO NOTHING;
+EXCEPTION WHEN invalid_parameter_value OR program_limit_exceeded THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    state := target_profile._raise(state, message, detail, hint);
 END
 $$;
 
@@ -80,6 +88,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
     setting text;
+    state text;
+    message text;
+    detail text;
+    hint text;
 BEGIN
     UPDATE target_profile.client AS c SET
         endpoint = coalesce(set_client.endpoint, c.endpoint),
@@ -117,6 +129,10 @@ BEGIN
         UPDATE target_profile.client AS c SET paused_at = NULL, paused_by = NULL, pause_reason = NULL
         WHERE c.client_code = set_client.client_code AND c.paused_by = 'unauthorized';
     END IF;
+-- The CONTEXT of the error would show the statements of this function, which are longer than what is wrong.
+EXCEPTION WHEN invalid_parameter_value OR program_limit_exceeded THEN
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+    state := target_profile._raise(state, message, detail, hint);
 END
 $$;
 

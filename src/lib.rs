@@ -24,7 +24,12 @@ pgrx::extension_sql_file!("../sql/partitions.sql", name = "partitions", requires
 pgrx::extension_sql_file!(
     "../sql/clients.sql",
     name = "clients",
-    requires = ["tables", pg::wake::_wake, pg::status::_system_identifier]
+    requires = [
+        "tables",
+        pg::wake::_wake,
+        pg::status::_system_identifier,
+        pg::clients::target_profile::_raise
+    ]
 );
 pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["tables"]);
 pgrx::extension_sql_file!(

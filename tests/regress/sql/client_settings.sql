@@ -151,4 +151,20 @@ SELECT client_code, state, reason FROM target_profile.status;
 SELECT target_profile.adopt();
 SELECT client_code, state, reason FROM target_profile.status;
 
+-- what surrounds an error: the function that was called, and not its statements
+CREATE FUNCTION pg_temp.surroundings(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    context text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'accepted';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+    RETURN regexp_replace(split_part(context, E'\nSQL statement "SELECT target_profile', 1), ' line \d+', '');
+END
+$$;
+SELECT pg_temp.surroundings($$SELECT target_profile.add_client('Acme')$$);
+SELECT pg_temp.surroundings($$SELECT target_profile.add_client('other', timeout => '0')$$);
+SELECT pg_temp.surroundings($$SELECT target_profile.set_client('acme', timeout => '0')$$);
+
 DROP EXTENSION target_profile;

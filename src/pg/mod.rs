@@ -45,6 +45,7 @@ pub mod wake;
 pub mod watch;
 pub mod wiring;
 pub mod worker;
+pub mod writer;
 
 use pgrx::pg_sys;
 

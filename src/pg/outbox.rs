@@ -12,7 +12,7 @@ use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
 use super::launcher;
-use super::owner::{Outbox, as_owner};
+use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
@@ -63,13 +63,13 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         source,
         enqueued_by: enqueued_by.as_deref(),
     };
-    as_owner(|| insert(&[row]))?;
+    insert(&[row])?;
     wake::at_commit();
     Ok(id)
 }
 
 fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
-    if insertion::insert(rows)? {
+    if as_owner_unpinned(|| insertion::insert(rows))? {
         return Ok(());
     }
     let mut values: Vec<DatumWithOid<'_>> = vec![
@@ -90,7 +90,7 @@ fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
     } else {
         &ENQUEUE_0_1
     };
-    Spi::connect_mut(|client| statement.with(|statement| statement.update(client, &values).map(|_| ())))
+    as_owner(|| Spi::connect_mut(|client| statement.with(|statement| statement.update(client, &values).map(|_| ()))))
 }
 
 fn texts<'r>(rows: &'r [Row<'r>], text: impl Fn(&'r Row<'r>) -> &'r str) -> Vec<&'r str> {
@@ -182,7 +182,7 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
         })
         .collect();
     let _writable = Writable::again();
-    with_transaction_snapshot(|| as_owner(|| insert(&rows)))?;
+    with_transaction_snapshot(|| insert(&rows))?;
     wake::at_commit();
     Ok(())
 }

@@ -15,7 +15,28 @@ pub const TEXT: [(&CStr, &CStr); 6] = [
     (c"lc_monetary", c"C"),
 ];
 
-/// Runs `work` with other settings, which are those of the session again afterwards.
+/// Names are found in pg_catalog; pg_temp, which is searched first for types and tables where it is not named, comes last.
+const PATH: &CStr = c"pg_catalog, pg_temp";
+
+/// As one of the settings that some work needs.
+pub const PINNED_PATH: [(&CStr, &CStr); 1] = [(c"search_path", PATH)];
+
+/// Runs `work` with names resolved in pg_catalog, whatever the session's `search_path` is: what is parsed or planned there, and what
+/// functions without a `search_path` of their own look up.
+pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the setting's own string, set before the first transaction of a session.
+    let path = unsafe {
+        let path = pg_sys::namespace_search_path;
+        (!path.is_null()).then(|| CStr::from_ptr(path))
+    };
+    if path == Some(PATH) {
+        work()
+    } else {
+        with_settings(&PINNED_PATH, work)
+    }
+}
+
+/// Runs `work` with other settings. Afterwards all settings are those of the session again, whatever code of others has run and has set.
 pub fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -> T {
     // SAFETY: a nesting level for settings, as functions with SET clauses have one. An error in `work` ends it with the (sub)transaction.
     unsafe {
@@ -33,7 +54,7 @@ pub fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -
             );
         }
         let done = work();
-        pg_sys::AtEOXact_GUC(true, level);
+        pg_sys::AtEOXact_GUC(false, level);
         done
     }
 }

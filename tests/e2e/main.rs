@@ -22,6 +22,7 @@ mod pg_upgrade;
 mod quiet;
 mod quota;
 mod replication;
+mod rights;
 mod server_life;
 mod site;
 mod upgrade;

@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::errors::Fault;
+use super::own_objects;
 use super::versions::explaining;
 
 /// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed.
@@ -30,8 +31,7 @@ impl Statement {
 
     fn plan(&self, client: &SpiClient<'_>) -> Result<&OwnedPreparedStatement, Fault> {
         let plan = self.plan.get_or_try_init(|| {
-            let types: Vec<pg_sys::PgOid> = self.types.iter().map(|&oid| oid.into()).collect();
-            let prepared = explaining(|| client.prepare(self.text, &types))?;
+            let prepared = explaining(|| client.prepare(self.text, &self.types()))?;
             Ok::<_, Fault>(ManuallyDrop::new(prepared.keep()))
         })?;
         Ok(plan)
@@ -39,6 +39,14 @@ impl Statement {
 
     /// Runs it; it must not write, and gets no transaction id.
     pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
+        if let Some(renamed) = own_objects::renamed() {
+            let text = renamed.in_statement(self.text);
+            return Ok(explaining(|| {
+                client
+                    .prepare(&*text, &self.types())
+                    .and_then(|plan| client.select(plan, None, args))
+            })?);
+        }
         let plan = self.plan(client)?;
         Ok(explaining(|| client.select(plan, None, args))?)
     }
@@ -49,7 +57,18 @@ impl Statement {
         client: &mut SpiClient<'c>,
         args: &[DatumWithOid<'_>],
     ) -> Result<SpiTupleTable<'c>, Fault> {
+        if let Some(renamed) = own_objects::renamed() {
+            let text = renamed.in_statement(self.text);
+            return Ok(explaining(|| {
+                let plan = client.prepare_mut(&*text, &self.types())?.keep();
+                client.update(&plan, None, args)
+            })?);
+        }
         let plan = self.plan(client)?;
         Ok(explaining(|| client.update(plan, None, args))?)
+    }
+
+    fn types(&self) -> Vec<pg_sys::PgOid> {
+        self.types.iter().map(|&oid| oid.into()).collect()
     }
 }

@@ -306,7 +306,7 @@ impl Fault {
             }
             Self::BadClient { .. } => "Mend the settings with target_profile.set_client.",
             Self::Renamed(_) => "Use ALTER … RENAME TO and ALTER … SET SCHEMA.",
-            Self::OwnName(_) => "Leave the extension's objects as they are; a view of yours may have another name.",
+            Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",
             Self::Pause => "Use target_profile.pause and target_profile.resume.",
             Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",
             Self::WaitForOwn(_) => {

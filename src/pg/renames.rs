@@ -90,7 +90,7 @@ impl Named {
                     let oid = pg_sys::LookupFuncWithArgs(self.kind, self.object.cast(), true);
                     (oid != pg_sys::InvalidOid && own_objects::is_member(extension, pg_sys::ProcedureRelationId, oid))
                         .then(|| {
-                            CStr::from_ptr(pg_sys::format_procedure_qualified(oid))
+                            CStr::from_ptr(pg_sys::format_procedure(oid))
                                 .to_string_lossy()
                                 .into_owned()
                         })
@@ -167,12 +167,12 @@ pub unsafe fn after(statement: *mut pg_sys::Node) {
                 "target_profile",
             )
             .set_detail(
-                "The trigger looks for changes in the column that was renamed, and sends the column that has its name."
+                "While no column has this name, updates become dead letters. A column that gets it is sent, but the WHEN of a \
+                 watch goes on to compare the column that was renamed."
                     .to_owned(),
             )
             .set_hint(
-                "Call target_profile.watch again, or create the trigger anew, with the columns that the table has now."
-                    .to_owned(),
+                "Call target_profile.watch, or create the trigger anew, with the columns that the table has now.".to_owned(),
             )
             .report(PgLogLevel::WARNING);
         }

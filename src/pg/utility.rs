@@ -69,7 +69,7 @@ unsafe extern "C-unwind" fn process_utility(
         before(statement);
         let next = PREVIOUS.unwrap_or(standard_ProcessUtility);
         next(pstmt, query, read_only_tree, context, params, query_env, dest, qc);
-        // Looked at before it is called: after a COMMIT, say, there is no transaction, and the statement may be gone.
+        // Looked at before: after a COMMIT the statement may be gone.
         if is_rename {
             after(statement);
         }

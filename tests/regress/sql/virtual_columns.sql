@@ -16,7 +16,7 @@ CREATE TABLE customer (
     is_good boolean GENERATED ALWAYS AS (spent > 100) VIRTUAL,
     mean numeric GENERATED ALWAYS AS (round(spent / orders, 2)),
     double numeric GENERATED ALWAYS AS (spent * 2) STORED,
-    "where" jsonb GENERATED ALWAYS AS (jsonb_build_object('mail', email)));
+    "where" text[] GENERATED ALWAYS AS (ARRAY[email]));
 -- attributes, the id, and the condition
 SELECT target_profile.watch('customer', 'acme', 'mbox3rdPartyId', 'id', '{is_good,mean,double}');
 SELECT target_profile.watch('customer', 'acme', 'mboxPC', 'md5(id)', '{where}', send => 'changed', "when" => 'NEW.is_good');

@@ -10,6 +10,15 @@ use pgrx::pg_sys;
 use super::backfill::condition::PINNED;
 use super::session::with_settings;
 
+unsafe extern "C-unwind" {
+    /// catalog/pg_inherits.h: a table and all its partitions, each locked.
+    fn find_all_inheritors(
+        parent: pg_sys::Oid,
+        lock: pg_sys::LOCKMODE,
+        parents: *mut *mut pg_sys::List,
+    ) -> *mut pg_sys::List;
+}
+
 /// `attgenerated` of a column that is not stored.
 const VIRTUAL: c_char = b'v'.cast_signed();
 
@@ -40,6 +49,37 @@ pub unsafe fn of(relation: pg_sys::Relation, number: i16) -> Option<Generated> {
         }
         Some(read(relation, expression(relation, number)?))
     }
+}
+
+/// The columns that a virtual column of a table is made of, in any of its partitions: each makes it in its own way. `None`: it is stored.
+///
+/// # Safety
+/// A table that is locked, and the number of one of its columns.
+pub unsafe fn made_of(table: pg_sys::Oid, number: i16) -> Option<Vec<String>> {
+    let keep = pg_sys::NoLock as pg_sys::LOCKMODE;
+    let of_table = |table: pg_sys::Oid, number: i16| {
+        // SAFETY: the caller's promise; the partitions are locked as they are found.
+        unsafe {
+            let relation = pg_sys::table_open(table, keep);
+            let generated = of(relation, number);
+            pg_sys::table_close(relation, keep);
+            generated.map(|generated| generated.columns)
+        }
+    };
+    let mut columns = of_table(table, number)?;
+    // SAFETY: the caller's promise. A partition has the columns of its parent by their names.
+    unsafe {
+        if pg_sys::get_rel_relkind(table).cast_unsigned() == pg_sys::RELKIND_PARTITIONED_TABLE {
+            let name = pg_sys::get_attname(table, number, false);
+            let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+            let tables = pg_sys::ffi::pg_guard_ffi_boundary(|| find_all_inheritors(table, lock, std::ptr::null_mut()));
+            for at in 0..pg_sys::list_length(tables) {
+                let partition = pg_sys::list_nth_oid(tables, at);
+                columns.extend(of_table(partition, pg_sys::get_attnum(partition, name)).unwrap_or_default());
+            }
+        }
+    }
+    Some(columns)
 }
 
 /// # Safety

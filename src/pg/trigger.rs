@@ -156,7 +156,8 @@ impl Change<'_> {
         match id {
             Id::Column(_, column) => Ok(match self.json(row, column)? {
                 Value::Null => None,
-                id => Some(value::into_text(id)),
+                Value::String(id) => Some(id),
+                id => Some(id.to_string()),
             }),
             // SAFETY: a row of the relation, which is open while its trigger runs.
             Id::Expression(expression) => unsafe { expression.of_row(self.data.tg_relation, row) },

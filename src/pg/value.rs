@@ -98,15 +98,10 @@ unsafe fn text(datum: pg_sys::Datum) -> String {
 /// As [`to_json`].
 pub unsafe fn to_text(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<String, Fault> {
     // SAFETY: the caller's promise.
-    unsafe { to_json(datum, oid) }.map(into_text)
-}
-
-/// A value that was read, as one text.
-pub fn into_text(value: Value) -> String {
-    match value {
+    Ok(match unsafe { to_json(datum, oid) }? {
         Value::String(text) => text,
         other => other.to_string(),
-    }
+    })
 }
 
 /// The text that the type's output function gives.

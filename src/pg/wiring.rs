@@ -121,7 +121,7 @@ impl Compared {
             | pg_sys::TIMESTAMPOID
             | pg_sys::TIMESTAMPTZOID
             | pg_sys::UUIDOID => Self::Image,
-            _ if kind.cast_unsigned() == pg_sys::TYPTYPE_ENUM as u8 => Self::Image,
+            _ if kind.cast_unsigned() == pg_sys::TYPTYPE_ENUM => Self::Image,
             // Not a number is one text and many images.
             pg_sys::FLOAT4OID | pg_sys::FLOAT8OID | pg_sys::JSONOID | pg_sys::JSONBOID => Self::Sent,
             _ => Self::Guarded,

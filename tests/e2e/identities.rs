@@ -113,6 +113,7 @@ const TYPES: &[(&str, &str)] = &[
         "(array['0/1', '0/01', '0/2'])[1 + (random() * 2)::int]::pg_lsn",
     ),
     ("colour", "(array['red', 'green'])[1 + (random())::int]::colour"),
+    ("painted", "(array['red', 'green'])[1 + (random())::int]::painted"),
     ("amount", "(array['1', '1.0', '2'])[1 + (random() * 2)::int]::amount"),
     (
         "reading",
@@ -185,6 +186,7 @@ fn an_entry_is_enqueued_if_and_only_if_what_is_sent_has_changed() {
     site.db.batch(&format!(
         "set client_min_messages = error;
          create type colour as enum ('red', 'green');
+         create domain painted as colour;
          create domain amount as numeric;
          create domain reading as float8;
          create collation ignores_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);

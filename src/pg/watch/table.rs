@@ -98,15 +98,13 @@ impl Table {
                 let mut columns = Vec::new();
                 for row in statement.select(spi, &[self.oid.into()])? {
                     let type_oid: pg_sys::Oid = row.get(2)?.ok_or_else(missing)?;
-                    // SAFETY: look-ups. A domain is stored as its base type.
-                    let (base, kind) = unsafe {
-                        let base = pg_sys::getBaseType(type_oid);
-                        (base, pg_sys::get_typtype(base))
-                    };
+                    // SAFETY: a look-up. A domain is stored, and compared, as its base type.
+                    let base = unsafe { pg_sys::getBaseType(type_oid) };
                     columns.push(Column {
                         name: row.get(1)?.ok_or_else(missing)?,
                         type_oid: base,
-                        is_enum: kind.cast_unsigned() == pg_sys::TYPTYPE_ENUM as u8,
+                        // Not a domain of one, which the operators of enums do not take.
+                        is_enum: row.get::<String>(3)?.ok_or_else(missing)? == "e",
                         is_deterministic: row.get(4)?.ok_or_else(missing)?,
                         has_fixed_length: row.get(5)?.ok_or_else(missing)?,
                         number: row.get(6)?.ok_or_else(missing)?,
@@ -116,13 +114,9 @@ impl Table {
                 Ok::<_, Fault>(columns)
             })
         })?;
-        // SAFETY: the table is locked.
-        unsafe {
-            let relation = pg_sys::table_open(self.oid, pg_sys::NoLock as pg_sys::LOCKMODE);
-            for column in &mut columns {
-                column.made_of = generated::of(relation, column.number).map(|generated| generated.columns);
-            }
-            pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+        for column in &mut columns {
+            // SAFETY: the table is locked.
+            column.made_of = unsafe { generated::made_of(self.oid, column.number) };
         }
         Ok(columns)
     }

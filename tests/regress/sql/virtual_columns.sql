@@ -49,12 +49,13 @@ CALL target_profile.backfill('customer', client_code => 'acme', id_kind => 'mbox
 SELECT * FROM enqueued();
 SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'customer'::regclass AND tgname ~ 'update' ORDER BY tgname;
 -- through a partition
-CREATE TABLE part (id integer, n integer, twice integer GENERATED ALWAYS AS (n * 2)) PARTITION BY LIST (id);
-CREATE TABLE part_1 (n integer, id integer, twice integer GENERATED ALWAYS AS (n * 3));
+CREATE TABLE part (id integer, n integer, m integer, twice integer GENERATED ALWAYS AS (n * 2)) PARTITION BY LIST (id);
+CREATE TABLE part_1 (m integer, n integer, id integer, twice integer GENERATED ALWAYS AS (n * 3 + m));
 ALTER TABLE part ATTACH PARTITION part_1 FOR VALUES IN (1);
 SELECT target_profile.watch('part', 'acme', 'mboxPC', 'id', '{twice}');
-INSERT INTO part VALUES (1, 1);
+INSERT INTO part VALUES (1, 1, 0);
 UPDATE part SET n = 2;
+UPDATE part SET m = 1;
 SELECT * FROM enqueued();
 SELECT "table", state FROM target_profile.watch_state ORDER BY 1;
 DROP TABLE customer, by_hand, part;

@@ -96,6 +96,9 @@ pub enum Compared {
     Guarded,
 }
 
+/// The types below are Postgres' own.
+const OWN_TYPES: u32 = 10_000;
+
 impl Compared {
     fn of(oid: pg_sys::Oid) -> Self {
         // SAFETY: look-ups. A domain is stored as its base type.
@@ -122,8 +125,9 @@ impl Compared {
             | pg_sys::TIMESTAMPTZOID
             | pg_sys::UUIDOID => Self::Image,
             _ if kind.cast_unsigned() == pg_sys::TYPTYPE_ENUM => Self::Image,
-            // Not a number is one text and many images.
-            pg_sys::FLOAT4OID | pg_sys::FLOAT8OID | pg_sys::JSONOID | pg_sys::JSONBOID => Self::Sent,
+            pg_sys::XMLOID | pg_sys::XMLARRAYOID | pg_sys::RECORDOID | pg_sys::RECORDARRAYOID => Self::Guarded,
+            // A float that is not a number is one text and many images.
+            _ if base.to_u32() < OWN_TYPES => Self::Sent,
             _ => Self::Guarded,
         }
     }

@@ -121,7 +121,7 @@ COMMENT ON COLUMN target_profile.watched_table.statements IS 'What created the t
 COMMENT ON VIEW target_profile.watch_state IS
     'Whether what is watched still is: ok, or what is wrong with it';
 COMMENT ON COLUMN target_profile.watch_state.state IS
-    'table dropped, client not registered, column missing, trigger missing, trigger disabled or ok: the first that applies';
+    'table dropped, client not registered, column missing, trigger missing, trigger disabled, column renamed, table replaced or ok: the first that applies';
 
 COMMENT ON VIEW target_profile.backfill_progress IS 'The last backfill of each watch: how far it is';
 COMMENT ON COLUMN target_profile.backfill_progress.state IS

@@ -1,4 +1,4 @@
--- Whether the table is watched with just these arguments, and all is well.
+-- Whether the table is watched with just these arguments, by the triggers that they now make, and all is well.
 SELECT true
 FROM target_profile.watched_table w
 JOIN target_profile.watch_state s ON s."table" = w."table"
@@ -8,4 +8,6 @@ WHERE w."table" = $1 AND w.client_code = $2
   AND w.attrs = $5 AND w.send = $6
   AND w."when" IS NOT DISTINCT FROM $7 AND w.priority = $8
   AND w.on_invalid = $9 AND w.always = $10
+  AND replace(array_to_string(w.statements, ';'), ' OR REPLACE TRIGGER ', ' TRIGGER ')
+      = replace(array_to_string($11, ';'), ' OR REPLACE TRIGGER ', ' TRIGGER ')
   AND s.state = 'ok'

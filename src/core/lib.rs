@@ -18,6 +18,7 @@ pub mod id;
 pub mod lane;
 pub mod launcher;
 pub mod limits;
+pub mod names;
 pub mod quota;
 pub mod request;
 pub mod retry;

@@ -45,26 +45,23 @@ pub enum Selection {
 }
 
 impl Send {
-    /// What an UPDATE sends. Another id is another profile, which gets everything. A row that is `chosen`, which means that the
-    /// trigger's WHEN has let it pass, is sent whatever changed: where no mapped column did, it has come to meet the condition.
+    /// What an UPDATE sends. Another id is another profile, which gets everything. A row that is `chosen` is sent whatever changed: its
+    /// trigger's WHEN has let it pass, because a watched column has changed or because the row has come to meet the condition.
     pub fn select(
         self,
         chosen: bool,
         id_changed: impl FnOnce() -> bool,
         any_changed: impl FnOnce() -> bool,
     ) -> Selection {
-        if self == Self::All && chosen || id_changed() {
-            Selection::All
-        } else if any_changed() {
-            match self {
-                Self::All => Selection::All,
-                Self::Changed => Selection::Changed,
-            }
-        } else if chosen {
-            Selection::All
-        } else {
-            Selection::Nothing
-        }
+        let changed = match self {
+            Self::All if chosen => true,
+            // The columns first: an id that is an expression costs more than they do.
+            Self::All => any_changed() || id_changed(),
+            Self::Changed if id_changed() => true,
+            Self::Changed if any_changed() => return Selection::Changed,
+            Self::Changed => chosen,
+        };
+        if changed { Selection::All } else { Selection::Nothing }
     }
 }
 
@@ -107,7 +104,13 @@ pub struct Options {
     pub on_invalid: OnInvalid,
     /// The entries' priority.
     pub priority: i16,
+    /// The trigger's WHEN lets pass what is stored otherwise than before, and nothing else: whether something else is to be sent, the
+    /// trigger has to say. Not so for the triggers of version 0.1.0, and not where a row may have come to meet a condition.
+    pub by_image: bool,
 }
+
+/// Follows the value of `send` among the arguments of a trigger.
+const BY_IMAGE: &str = ", by image";
 
 impl Options {
     /// What a trigger does that has no options.
@@ -115,16 +118,33 @@ impl Options {
         send: Send::All,
         on_invalid: OnInvalid::Warn,
         priority: 0,
+        by_image: false,
     };
 
     /// Reads the arguments of a trigger.
     #[must_use]
     pub fn parse(send: &str, on_invalid: &str, priority: &str) -> Option<Self> {
+        let (send, by_image) = match send.strip_suffix(BY_IMAGE) {
+            Some(send) => (send, true),
+            None => (send, false),
+        };
         Some(Self {
             send: Send::parse(send)?,
             on_invalid: OnInvalid::parse(on_invalid)?,
             priority: priority.parse().ok()?,
+            by_image,
         })
+    }
+
+    /// The arguments of a trigger, as [`Options::parse`] reads them.
+    #[must_use]
+    pub fn arguments(self) -> [String; 3] {
+        let by_image = if self.by_image { BY_IMAGE } else { "" };
+        [
+            format!("{}{by_image}", self.send.as_str()),
+            self.on_invalid.as_str().to_owned(),
+            self.priority.to_string(),
+        ]
     }
 }
 
@@ -136,6 +156,22 @@ pub fn mapping(argument: &str, is_column: impl FnOnce(&str) -> bool) -> (&str, &
         Some((attribute, column)) if !is_column(argument) => (attribute, column),
         _ => (argument, argument),
     }
+}
+
+/// Whether an argument of a trigger names a column: as the id, as an attribute, or within an expression.
+#[must_use]
+pub fn names_column(argument: &str, column: &str) -> bool {
+    let is_part = |character: char| character.is_alphanumeric() || matches!(character, '_' | '$');
+    argument == column
+        || argument.split_once('=').is_some_and(|(attribute, source)| {
+            source == column
+                || attribute.is_empty()
+                    && source.match_indices(column).any(|(at, _)| {
+                        let (before, after) = (source.get(..at), source.get(at + column.len()..));
+                        !before.and_then(|text| text.chars().next_back()).is_some_and(is_part)
+                            && !after.and_then(|text| text.chars().next()).is_some_and(is_part)
+                    })
+        })
 }
 
 /// The most bytes that Postgres keeps of a name.

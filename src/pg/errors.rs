@@ -56,6 +56,12 @@ pub enum Fault {
     /// A backfill that cannot run.
     #[error(transparent)]
     Backfill(#[from] BackfillFault),
+    /// The same, found by the worker after it has happened.
+    #[error("{0}: rename it back, or move it back")]
+    Renamed(String),
+    /// A name that the extension goes by.
+    #[error("cannot rename or move {0}")]
+    OwnName(String),
     /// A trigger that cannot do its work as it was created.
     #[error("{0}")]
     Trigger(TriggerFault),
@@ -91,8 +97,21 @@ pub enum TriggerFault {
     #[error("invalid options of a trigger with target_profile._watch_row")]
     Options,
     /// A column that the table does not have (any more).
-    #[error("column \"{0}\" does not exist")]
-    NoColumn(String),
+    #[error("column \"{column}\" of table {table} does not exist")]
+    NoColumn {
+        /// The column.
+        column: String,
+        /// The table.
+        table: String,
+    },
+    /// A column that is computed when it is read, and that cannot be computed of this row.
+    #[error("the generated column \"{column}\" cannot be computed")]
+    Generated {
+        /// The column.
+        column: String,
+        /// What Postgres says.
+        message: String,
+    },
     /// The id is an expression that cannot be computed.
     #[error("the id of the row cannot be computed")]
     IdExpression {
@@ -154,6 +173,14 @@ pub enum WatchFault {
         /// What is wrong with it, if that is known.
         error: Option<String>,
     },
+    /// What cannot be the id of a row.
+    #[error("not an id that can be computed of a row by itself")]
+    IdExpression {
+        /// It.
+        expression: String,
+        /// What is wrong with it.
+        error: String,
+    },
     /// A table that ends with the session.
     #[error("temporary tables cannot be watched")]
     Temporary(String),
@@ -172,9 +199,11 @@ impl WatchFault {
             Self::NotTable { .. } | Self::OwnTable(_) | Self::Temporary(_) => PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
             Self::NotOwner(_) => PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
             Self::NoColumn { .. } => PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
-            Self::NoColumns | Self::Send(_) | Self::OnInvalid(_) | Self::Expression { .. } => {
-                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE
-            }
+            Self::NoColumns
+            | Self::Send(_)
+            | Self::OnInvalid(_)
+            | Self::Expression { .. }
+            | Self::IdExpression { .. } => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
             Self::Partition(_) | Self::NotWatched(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
         }
     }
@@ -188,6 +217,9 @@ impl WatchFault {
                 Some(error) => format!("The expression is {}: {error}.", quoted(expression)),
                 None => format!("The expression is {}.", quoted(expression)),
             }),
+            Self::IdExpression { expression, error } => {
+                Some(format!("The expression is {}: {error}.", quoted(expression)))
+            }
             Self::Temporary(name) => Some(format!("{name} is one.")),
             _ => None,
         }
@@ -209,6 +241,9 @@ impl WatchFault {
             Self::Expression { .. } => {
                 Some("Give what could stand between the parentheses of WHEN (…) in CREATE TRIGGER, such as NEW.active.")
             }
+            Self::IdExpression { .. } => Some(
+                "Make the id of columns of the table itself; what another table knows goes into a column by a trigger of yours.",
+            ),
             Self::Temporary(_) => Some("Watch the table that its rows end in, or call target_profile_update."),
             Self::Partition(_) => Some("The watch of its parent is good for it, too."),
             Self::NotWatched(_) => Some("target_profile.watched_table lists what is watched."),
@@ -239,6 +274,8 @@ impl Fault {
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
             Self::BadClient { .. }
             | Self::ForeignOwner { .. }
+            | Self::OwnName(_)
+            | Self::Renamed(_)
             | Self::WaitForOwn(_)
             | Self::WaitInFixedSnapshot
             | Self::NotPreloaded => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
@@ -256,9 +293,11 @@ impl Fault {
             Self::Trigger(TriggerFault::NullIdExpression(expression)) => {
                 Some(format!("The id is {}.", quoted(expression)))
             }
+            Self::Trigger(TriggerFault::Generated { message, .. }) => Some(format!("PostgreSQL says: {message}.")),
             Self::Trigger(TriggerFault::IdExpression { expression, message }) => {
                 Some(format!("The expression is {}: {message}.", quoted(expression)))
             }
+            Self::OwnName(_) => Some("The extension target_profile finds it by its name.".to_owned()),
             Self::WaitForOwn(id) | Self::UnknownEntry(id) => Some(format!("The entry is {id}.")),
             _ => None,
         }
@@ -279,6 +318,8 @@ impl Fault {
             }
             Self::BadClient { .. } => "Mend the settings with target_profile.set_client.",
             Self::ForeignOwner { .. } => "ALTER … OWNER TO gives it to the role that has the rest.",
+            Self::Renamed(_) => "Use ALTER … RENAME TO and ALTER … SET SCHEMA.",
+            Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",
             Self::Pause => "Use target_profile.pause and target_profile.resume.",
             Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",
             Self::WaitForOwn(_) => {
@@ -298,7 +339,12 @@ impl Fault {
                  'column', 'attribute=column', …)."
             }
             Self::Trigger(TriggerFault::Options) => "Have it created by target_profile.watch.",
-            Self::Trigger(TriggerFault::NoColumn(_)) => "Create the trigger anew with the columns that the table has.",
+            Self::Trigger(TriggerFault::NoColumn { .. }) => {
+                "Create the trigger anew with the columns that the table has."
+            }
+            Self::Trigger(TriggerFault::Generated { .. }) => {
+                "Have the column computed of every row, or leave out such rows with WHEN in the trigger."
+            }
             Self::Trigger(TriggerFault::IdExpression { .. }) => {
                 "Wire the table anew with an id_column that can be computed of every row."
             }

@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use target_profile_core::condition::{Condition, Row};
 
 use super::errors::{Fault, WatchFault};
+use super::generated;
 use super::session::with_pinned_path;
 
 unsafe extern "C-unwind" {
@@ -17,7 +18,7 @@ unsafe extern "C-unwind" {
         not(any(feature = "pg14", feature = "pg15")),
         link_name = "raw_expression_tree_walker_impl"
     )]
-    fn raw_expression_tree_walker(
+    pub fn raw_expression_tree_walker(
         node: *mut pg_sys::Node,
         walker: unsafe extern "C-unwind" fn(*mut pg_sys::Node, *mut c_void) -> bool,
         context: *mut c_void,
@@ -66,27 +67,14 @@ pub fn id(table: pg_sys::Oid, text: &str) -> Result<Id, Fault> {
         pg_sys::addNSItemToQuery(state, item, false, true, true);
         let expression = pg_sys::transformExpr(state, expression, pg_sys::ParseExprKind::EXPR_KIND_TRIGGER_WHEN);
         pg_sys::assign_expr_collations(state, expression);
-        let mut numbers = std::ptr::null_mut();
-        pg_sys::pull_varattnos(expression, 1, &mut numbers);
-        let mut columns = Vec::new();
-        let mut member = pg_sys::bms_next_member(numbers, -1);
-        while member >= 0 {
-            // A whole row and the system columns have numbers below 1.
-            let number = member + pg_sys::FirstLowInvalidHeapAttributeNumber;
-            let name = i16::try_from(number)
-                .ok()
-                .filter(|&number| number > 0)
-                .map(|number| pg_sys::get_attname(table, number, false));
-            match name {
-                Some(name) => columns.push(owned(name)),
-                None => {
-                    return Err(fault(
-                        text,
-                        Some("it must name the columns that it is made of".to_owned()),
-                    ));
-                }
-            }
-            member = pg_sys::bms_next_member(numbers, member);
+        // Virtual columns are NULL in the row that a trigger gets.
+        let expression = generated::expanded(relation, expression);
+        let (columns, has_others) = generated::columns(table, expression);
+        if has_others {
+            return Err(fault(
+                text,
+                Some("it must name the columns that it is made of".to_owned()),
+            ));
         }
         if columns.is_empty() {
             return Err(fault(text, Some("it names no column".to_owned())));

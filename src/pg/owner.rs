@@ -15,6 +15,7 @@ use pgrx::pg_sys;
 use super::catalog::Known;
 use super::errors::Fault;
 use super::session::{PINNED_PATH, with_settings};
+use super::own_objects;
 
 /// Runs `work` as the owner of the outbox and with a pinned `search_path`, and goes back to the caller's identity and settings however
 /// it ends.
@@ -47,17 +48,17 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// `None`: it does not exist (any more).
+    /// By what belongs to the extension, whatever it is called now. `None`: it does not exist (any more).
     pub fn find() -> Option<Self> {
         thread_local! {
             static OUTBOX: Known<Outbox> = const { Known::new() };
         }
         OUTBOX.with(|outbox| {
             outbox.get(|| {
-                let table = relation(c"outbox")?;
+                let table = own_objects::table(c"outbox")?;
                 Some(Self {
                     table,
-                    sequence: relation(c"outbox_id_seq")?,
+                    sequence: own_objects::sequence_of(table)?,
                     owner: owner_of(table)?,
                 })
             })

@@ -6,6 +6,7 @@ use once_cell::unsync::OnceCell;
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use pgrx::spi::OwnedPreparedStatement;
+use serde_json::Value;
 
 use super::errors::{Fault, TriggerFault};
 use super::session::{TEXT, with_pinned_path, with_settings};
@@ -57,16 +58,8 @@ impl IdExpression {
     /// # Safety
     /// A row of the relation, which is open.
     pub unsafe fn of_row(&self, relation: pg_sys::Relation, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
-        let attempt = subtransaction::attempt(std::panic::AssertUnwindSafe(|| {
-            with_settings(&TEXT, || {
-                // Names in the expression that are not of pg_catalog are qualified.
-                with_pinned_path(|| {
-                    // SAFETY: the caller's promise.
-                    unsafe { self.compute(relation, row) }
-                })
-            })
-        }));
-        attempt.unwrap_or_else(|message| {
+        // SAFETY: the caller's promise; the reader gets a value of that type.
+        unsafe { self.attempt(relation, row, |datum, oid| value::to_text(datum, oid)) }.unwrap_or_else(|message| {
             Err(Fault::Trigger(TriggerFault::IdExpression {
                 expression: self.text.clone(),
                 message,
@@ -74,9 +67,50 @@ impl IdExpression {
         })
     }
 
+    /// The value of the expression over a row, in the same way. The outer error is what Postgres says.
+    ///
+    /// # Errors
+    /// As [`IdExpression::of_row`].
+    ///
     /// # Safety
     /// As [`IdExpression::of_row`].
-    unsafe fn compute(&self, relation: pg_sys::Relation, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
+    pub unsafe fn json_of_row(
+        &self,
+        relation: pg_sys::Relation,
+        row: pg_sys::HeapTuple,
+    ) -> Result<Result<Value, Fault>, String> {
+        // SAFETY: the caller's promise; the reader gets a value of that type.
+        unsafe { self.attempt(relation, row, |datum, oid| value::to_json(datum, oid)) }
+            .map(|found| found.map(|value| value.unwrap_or(Value::Null)))
+    }
+
+    /// # Safety
+    /// As [`IdExpression::of_row`].
+    unsafe fn attempt<T>(
+        &self,
+        relation: pg_sys::Relation,
+        row: pg_sys::HeapTuple,
+        read: impl FnOnce(pg_sys::Datum, pg_sys::Oid) -> Result<T, Fault>,
+    ) -> Result<Result<Option<T>, Fault>, String> {
+        subtransaction::attempt(std::panic::AssertUnwindSafe(|| {
+            with_settings(&TEXT, || {
+                // Names in the expression that are not of pg_catalog are qualified.
+                with_pinned_path(|| {
+                    // SAFETY: the caller's promise.
+                    unsafe { self.compute(relation, row, read) }
+                })
+            })
+        }))
+    }
+
+    /// # Safety
+    /// As [`IdExpression::of_row`].
+    unsafe fn compute<T>(
+        &self,
+        relation: pg_sys::Relation,
+        row: pg_sys::HeapTuple,
+        read: impl FnOnce(pg_sys::Datum, pg_sys::Oid) -> Result<T, Fault>,
+    ) -> Result<Option<T>, Fault> {
         // SAFETY: the caller's promise; the copy is a composite value of the table's row type.
         let (row, row_type) = unsafe {
             (
@@ -107,7 +141,7 @@ impl IdExpression {
                 if is_null {
                     return Ok(None);
                 }
-                value::to_text(datum, pg_sys::SPI_gettypeid(descriptor, 1)).map(Some)
+                read(datum, pg_sys::SPI_gettypeid(descriptor, 1)).map(Some)
             }
         })
     }

@@ -9,6 +9,7 @@ use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::errors::Fault;
 use super::session::with_pinned_path;
+use super::own_objects;
 use super::versions::explaining;
 
 /// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed. Its names are resolved in
@@ -32,8 +33,7 @@ impl Statement {
 
     fn plan(&self, client: &SpiClient<'_>) -> Result<&OwnedPreparedStatement, Fault> {
         let plan = self.plan.get_or_try_init(|| {
-            let types: Vec<pg_sys::PgOid> = self.types.iter().map(|&oid| oid.into()).collect();
-            let prepared = explaining(|| client.prepare(self.text, &types))?;
+            let prepared = explaining(|| client.prepare(self.text, &self.types()))?;
             Ok::<_, Fault>(ManuallyDrop::new(prepared.keep()))
         })?;
         Ok(plan)
@@ -41,6 +41,16 @@ impl Statement {
 
     /// Runs it; it must not write, and gets no transaction id.
     pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
+        if let Some(renamed) = own_objects::renamed() {
+            let text = renamed.in_statement(self.text);
+            return with_pinned_path(|| {
+                Ok(explaining(|| {
+                    client
+                        .prepare(&*text, &self.types())
+                        .and_then(|plan| client.select(plan, None, args))
+                })?)
+            });
+        }
         with_pinned_path(|| {
             let plan = self.plan(client)?;
             Ok(explaining(|| client.select(plan, None, args))?)
@@ -53,9 +63,22 @@ impl Statement {
         client: &mut SpiClient<'c>,
         args: &[DatumWithOid<'_>],
     ) -> Result<SpiTupleTable<'c>, Fault> {
+        if let Some(renamed) = own_objects::renamed() {
+            let text = renamed.in_statement(self.text);
+            return with_pinned_path(|| {
+                Ok(explaining(|| {
+                    let plan = client.prepare_mut(&*text, &self.types())?.keep();
+                    client.update(&plan, None, args)
+                })?)
+            });
+        }
         with_pinned_path(|| {
             let plan = self.plan(client)?;
             Ok(explaining(|| client.update(plan, None, args))?)
         })
+    }
+
+    fn types(&self) -> Vec<pg_sys::PgOid> {
+        self.types.iter().map(|&oid| oid.into()).collect()
     }
 }

@@ -17,8 +17,8 @@ use target_profile_core::watch::{OnInvalid, Selection};
 
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{self, Origin, Unsendable};
-use super::wiring::{self, Arguments, Column, Id, Mapped, Wiring};
-use super::{collector, row_update, unguarded, value};
+use super::wiring::{self, Arguments, Column, Compared, Id, Mapped, Wiring};
+use super::{collector, row_update, subtransaction, unguarded, value};
 
 /// The trigger function. A row that was inserted, or of which a mapped column changed, is enqueued.
 #[pg_trigger(
@@ -115,9 +115,11 @@ impl Change<'_> {
         let selection = if self.is_update() {
             wiring.options.send.select(
                 // With a WHEN, as `watch` writes it.
-                self.way == Way::Collect && !self.trigger.trigger().tgqual.is_null(),
+                self.way == Way::Collect
+                    && !self.trigger.trigger().tgqual.is_null()
+                    && (wiring.is_exact || !wiring.options.by_image),
                 || self.id_changed(&wiring.id),
-                || wiring.mapped.iter().any(|mapped| self.changed(mapped.column)),
+                || wiring.mapped.iter().any(|mapped| self.changed(&mapped.column)),
             )
         } else {
             Selection::All
@@ -143,15 +145,11 @@ impl Change<'_> {
         for Mapped { name, column } in &wiring.mapped {
             let is_sent = match selection {
                 Selection::All => true,
-                Selection::Changed => self.changed(*column),
+                Selection::Changed => self.changed(column),
                 Selection::Nothing => false,
             };
             if is_sent {
-                let json = self.get(row, *column).map_or(Ok(Value::Null), |datum| {
-                    // SAFETY: a value of the row, of the column's type.
-                    unsafe { value::to_json(datum, column.oid) }
-                })?;
-                values.push((name.as_str(), json));
+                values.push((name.as_str(), self.json(row, column)?));
             }
         }
         Ok(values)
@@ -160,11 +158,11 @@ impl Change<'_> {
     /// The id of a row; `None`: it is NULL.
     fn id(&self, id: &Id, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
         match id {
-            Id::Column(_, column) => self
-                .get(row, *column)
-                // SAFETY: a value of the row, of the column's type.
-                .map(|datum| unsafe { value::to_text(datum, column.oid) })
-                .transpose(),
+            Id::Column(_, column) => Ok(match self.json(row, column)? {
+                Value::Null => None,
+                Value::String(id) => Some(id),
+                id => Some(id.to_string()),
+            }),
             // SAFETY: a row of the relation, which is open while its trigger runs.
             Id::Expression(expression) => unsafe { expression.of_row(self.data.tg_relation, row) },
         }
@@ -173,7 +171,7 @@ impl Change<'_> {
     /// An id that cannot be computed is taken for another one: what is wrong with it is found when it is needed.
     fn id_changed(&self, id: &Id) -> bool {
         match id {
-            Id::Column(_, column) => self.changed(*column),
+            Id::Column(_, column) => self.changed(column),
             Id::Expression(_) => match (self.id(id, self.row_before()), self.id(id, self.row_after())) {
                 (Ok(before), Ok(after)) => before != after,
                 _ => true,
@@ -240,8 +238,33 @@ impl Change<'_> {
         }
     }
 
-    /// Byte for byte, not by the type's equality: `1.0` and `1.00` are equal numbers and different attributes.
-    fn changed(&self, column: Column) -> bool {
+    /// Whether what is sent of a column has changed. Byte for byte, not by the type's equality: `1.0` and `1.00` are equal numbers and
+    /// different attributes. Where the same may be stored in different ways, by what would be sent; what cannot be read is found when
+    /// it is sent.
+    fn changed(&self, column: &Column) -> bool {
+        if column.generated.is_none() {
+            if !self.image_changed(column) {
+                return false;
+            }
+            if column.compared == Compared::Image {
+                return true;
+            }
+        }
+        let differs = || match (
+            self.json(self.row_before(), column),
+            self.json(self.row_after(), column),
+        ) {
+            (Ok(before), Ok(after)) => before != after,
+            _ => true,
+        };
+        if column.compared == Compared::Guarded {
+            subtransaction::attempt(std::panic::AssertUnwindSafe(differs)).unwrap_or(true)
+        } else {
+            differs()
+        }
+    }
+
+    fn image_changed(&self, column: &Column) -> bool {
         match (self.get(self.row_before(), column), self.get(self.row_after(), column)) {
             (None, None) => false,
             (Some(before), Some(after)) => {
@@ -254,7 +277,24 @@ impl Change<'_> {
         }
     }
 
-    fn get(&self, row: pg_sys::HeapTuple, column: Column) -> Option<pg_sys::Datum> {
+    /// The value of a column, as it is sent.
+    fn json(&self, row: pg_sys::HeapTuple, column: &Column) -> Result<Value, Fault> {
+        if let Some(expression) = &column.generated {
+            // SAFETY: a row of the relation, which is open while its trigger runs.
+            return unsafe { expression.json_of_row(self.data.tg_relation, row) }.unwrap_or_else(|message| {
+                Err(Fault::Trigger(TriggerFault::Generated {
+                    column: column.name.clone(),
+                    message,
+                }))
+            });
+        }
+        self.get(row, column).map_or(Ok(Value::Null), |datum| {
+            // SAFETY: a value of the row, of the column's type.
+            unsafe { value::to_json(datum, column.oid) }
+        })
+    }
+
+    fn get(&self, row: pg_sys::HeapTuple, column: &Column) -> Option<pg_sys::Datum> {
         let mut is_null = true;
         // SAFETY: a row of the relation, and a column of it: so it cannot fail.
         let datum =

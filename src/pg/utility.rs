@@ -1,4 +1,4 @@
-//! Statements that want a database for themselves.
+//! Statements that want a database for themselves, and those that rename what goes by its name ([`renames`]).
 //!
 //! A background worker counts as a session, and Postgres does not end it as it ends autovacuum: `DROP DATABASE`, `ALTER DATABASE …
 //! RENAME` and `SET TABLESPACE`, and `CREATE DATABASE … TEMPLATE` would fail after five seconds. So before such a statement runs, the
@@ -13,7 +13,7 @@ use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
 use super::shared::{self, Slot};
-use super::{holds, wait_event, wake};
+use super::{holds, renames, wait_event, wake};
 
 /// A worker that has not gone by itself after that long is in a statement that waits for a lock: it is ended.
 const GRACE: Duration = Duration::from_millis(600);
@@ -64,15 +64,30 @@ unsafe extern "C-unwind" fn process_utility(
 ) {
     // SAFETY: the statement is valid while this call lasts, and the rest is what this hook was called with.
     unsafe {
-        before((*pstmt).utilityStmt);
+        let statement = (*pstmt).utilityStmt;
+        let is_rename = is_a(statement, pg_sys::NodeTag::T_RenameStmt);
+        before(statement);
         let next = PREVIOUS.unwrap_or(standard_ProcessUtility);
         next(pstmt, query, read_only_tree, context, params, query_env, dest, qc);
+        // Looked at before: after a COMMIT the statement may be gone.
+        if is_rename {
+            after(statement);
+        }
     }
+}
+
+/// What there is to be done after a statement has run.
+#[pg_guard]
+unsafe extern "C-unwind" fn after(statement: *mut pg_sys::Node) {
+    // SAFETY: the caller's.
+    unsafe { renames::after(statement) }
 }
 
 /// What there is to be done before a statement runs.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(statement: *mut pg_sys::Node) {
+    // SAFETY: the caller's.
+    unsafe { renames::before(statement) }
     // SAFETY: the caller's.
     match unsafe { Concern::of(statement) } {
         Concern::Nothing => {}

@@ -20,6 +20,7 @@ use super::clients;
 use super::errors::{Fault, WatchFault, or_raise};
 use super::expression;
 use super::owner::as_owner;
+use super::references::{self, Place};
 use super::row_id;
 use super::statement::Statement;
 use table::{Column, Table};
@@ -32,7 +33,10 @@ macro_rules! statement {
 
 thread_local! {
     static IS_WIRED: Statement = const {
-        statement!("watch_is_wired.sql", OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID)
+        statement!(
+            "watch_is_wired.sql",
+            OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID, TEXTARRAYOID
+        )
     };
     static RECORD: Statement = const {
         statement!(
@@ -85,6 +89,7 @@ fn watch(
                 on_invalid: OnInvalid::parse(on_invalid)
                     .ok_or_else(|| Fault::Watch(WatchFault::OnInvalid(on_invalid.to_owned())))?,
                 priority: priority.ok_or(Fault::NullArgument("priority"))?,
+                by_image: false,
             },
             when: when.map(expression::condition).transpose()?,
             always: always.ok_or(Fault::NullArgument("always"))?,
@@ -181,11 +186,15 @@ impl Watch {
         let id = if is_column {
             None
         } else {
+            self.check_names(&self.id_column, Place::Id, table, &columns)?;
             Some(expression::id(table.oid, &self.id_column)?)
         };
+        if let Some(when) = &self.when {
+            self.check_names(when.as_str(), Place::When, table, &columns)?;
+        }
         let present = table.triggers(&TriggerNames::of(&self.client, self.kind))?;
         let statements = self.statements(table, &columns, id.as_ref(), &present)?;
-        if self.is_wired(table)? {
+        if self.is_wired(table, &statements)? {
             return Ok(());
         }
         Spi::connect_mut(|spi| statements.iter().try_for_each(|statement| run(spi, statement)))?;
@@ -208,10 +217,19 @@ impl Watch {
         ]
     }
 
-    fn is_wired(&self, table: &Table) -> Result<bool, Fault> {
+    fn check_names(&self, text: &str, place: Place, table: &Table, columns: &[Column]) -> Result<(), Fault> {
+        let has_column = |name: &str| columns.iter().any(|column| column.name == name) || is_system_column(name);
+        references::check(text, place, has_column, &table.quoted)
+    }
+
+    fn is_wired(&self, table: &Table, statements: &[String]) -> Result<bool, Fault> {
         as_owner(|| {
             Spi::connect(|spi| {
-                IS_WIRED.with(|statement| Ok(!statement.select(spi, &self.arguments(table))?.is_empty()))
+                IS_WIRED.with(|statement| {
+                    let mut args = self.arguments(table);
+                    args.push(statements.to_vec().into());
+                    Ok(!statement.select(spi, &args)?.is_empty())
+                })
             })
         })
     }
@@ -253,37 +271,56 @@ impl Watch {
                 })
             })
         };
-        let mut watched = match id {
-            None => vec![find(&self.id_column)?],
-            Some(id) => id.columns.iter().map(|name| find(name)).collect::<Result<_, _>>()?,
+        // A virtual column is compared by the columns that it is made of.
+        let mut watched: Vec<&Column> = Vec::new();
+        let mut compare = |column: &'_ str| {
+            let column = find(column)?;
+            let stored = match &column.made_of {
+                Some(names) => names.iter().map(|name| find(name)).collect::<Result<Vec<_>, _>>()?,
+                None => vec![column],
+            };
+            for column in stored {
+                if !watched.iter().any(|known| known.name == column.name) {
+                    watched.push(column);
+                }
+            }
+            Ok::<_, Fault>(())
         };
+        match id {
+            None => compare(&self.id_column)?,
+            Some(id) => id.columns.iter().try_for_each(|name| compare(name))?,
+        }
         let mut attributes = Vec::new();
         for argument in &self.attrs {
             let (attribute, column) = mapping(argument, |name| find(name).is_ok());
-            let column = find(column)?;
-            if !watched.iter().any(|known| known.name == column.name) {
-                watched.push(column);
-            }
+            compare(column)?;
             attributes.push((attribute.to_owned(), Value::String(String::new())));
         }
         // Names that are blank, or of which two are one attribute.
         FlatAttrs::from_pairs(attributes, &clients::registered(self.client.as_str())?.flatten)?;
 
-        let changed = watched
+        let mut changed = watched
             .into_iter()
             .map(Column::changed)
             .collect::<Vec<_>>()
             .join(" OR ");
+        if changed.is_empty() {
+            // Nothing but virtual columns that are made of no column.
+            changed = "false".to_owned();
+        }
         let (on_insert, on_update) = self.conditions(&changed, &table.quoted);
         let id = id.map_or_else(|| self.id_column.clone(), |id| format!("{}{}", row_id::MARK, id.text));
-        let options = self.options;
-        let priority = options.priority.to_string();
+        let options = Options {
+            by_image: !self.may_come_to_meet(),
+            ..self.options
+        };
+        let [send, on_invalid, priority] = options.arguments();
         let args = [
             self.client.as_str(),
             self.kind.as_str(),
             &id,
-            options.send.as_str(),
-            options.on_invalid.as_str(),
+            &send,
+            &on_invalid,
             &priority,
         ]
         .into_iter()
@@ -323,6 +360,11 @@ impl Watch {
 }
 
 impl Watch {
+    /// Whether a row of which no watched column has changed may be sent, because it has come to meet the condition.
+    fn may_come_to_meet(&self) -> bool {
+        self.when.as_ref().is_some_and(|when| !when.mentions_old())
+    }
+
     /// The WHEN of the triggers for INSERT and for UPDATE, where `changed` says that a watched column has. A condition may end in a
     /// comment.
     fn conditions(&self, changed: &str, table: &str) -> (String, String) {
@@ -332,7 +374,7 @@ impl Watch {
         // Of a new row there was nothing before.
         let on_insert = when.with(Row::Old, &format!("(NULL::{table})"));
         let now = when.as_str();
-        let on_update = if when.mentions_old() {
+        let on_update = if !self.may_come_to_meet() {
             format!("({changed}) AND ({now}\n)")
         } else {
             // Also when the row has come to meet the condition.
@@ -341,6 +383,11 @@ impl Watch {
         };
         (format!(" WHEN ({on_insert}\n)"), format!(" WHEN ({on_update})"))
     }
+}
+
+/// Postgres says what it does with those.
+fn is_system_column(name: &str) -> bool {
+    matches!(name, "tableoid" | "ctid" | "xmin" | "xmax" | "cmin" | "cmax")
 }
 
 fn run(spi: &mut SpiClient<'_>, statement: &str) -> Result<(), Fault> {

@@ -14,6 +14,7 @@ use target_profile_core::watch::{Options, mapping};
 
 use super::catalog;
 use super::errors::{Fault, TriggerFault};
+use super::generated;
 use super::outbox::Origin;
 use super::row_id::{self, IdExpression};
 
@@ -46,6 +47,8 @@ pub struct Wiring {
     pub mapped: Vec<Mapped>,
     /// What is sent, and what becomes of a row that cannot be.
     pub options: Options,
+    /// Of all its columns, what is stored otherwise is also sent otherwise.
+    pub is_exact: bool,
 }
 
 /// Where the id of a row is.
@@ -65,8 +68,9 @@ pub struct Mapped {
 }
 
 /// Where a value is in a row, and of what type it is.
-#[derive(Clone, Copy)]
 pub struct Column {
+    /// Its name.
+    pub name: String,
     /// Its attribute number.
     pub number: i32,
     /// Its type.
@@ -75,6 +79,58 @@ pub struct Column {
     pub by_value: bool,
     /// As in pg_type.
     pub length: i32,
+    /// How two values that are stored otherwise are compared.
+    pub compared: Compared,
+    /// What it is made of, if it is not stored.
+    pub generated: Option<IdExpression>,
+}
+
+/// Whether two values that are stored otherwise are also sent otherwise.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Compared {
+    /// They are.
+    Image,
+    /// Only what would be sent tells, which Postgres' own code makes of every value.
+    Sent,
+    /// The same, but what makes it can fail.
+    Guarded,
+}
+
+/// The types below are Postgres' own.
+const OWN_TYPES: u32 = 10_000;
+
+impl Compared {
+    fn of(oid: pg_sys::Oid) -> Self {
+        // SAFETY: look-ups. A domain is stored as its base type.
+        let (base, kind) = unsafe {
+            let base = pg_sys::getBaseType(oid);
+            (base, pg_sys::get_typtype(base))
+        };
+        match base {
+            pg_sys::BOOLOID
+            | pg_sys::BYTEAOID
+            | pg_sys::CHAROID
+            | pg_sys::INT8OID
+            | pg_sys::INT2OID
+            | pg_sys::INT4OID
+            | pg_sys::OIDOID
+            | pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+            | pg_sys::BPCHAROID
+            | pg_sys::NUMERICOID
+            | pg_sys::DATEOID
+            | pg_sys::TIMEOID
+            | pg_sys::TIMETZOID
+            | pg_sys::TIMESTAMPOID
+            | pg_sys::TIMESTAMPTZOID
+            | pg_sys::UUIDOID => Self::Image,
+            _ if kind.cast_unsigned() == pg_sys::TYPTYPE_ENUM => Self::Image,
+            pg_sys::XMLOID | pg_sys::XMLARRAYOID | pg_sys::RECORDOID | pg_sys::RECORDARRAYOID => Self::Guarded,
+            // A float that is not a number is one text and many images.
+            _ if base.to_u32() < OWN_TYPES => Self::Sent,
+            _ => Self::Guarded,
+        }
+    }
 }
 
 impl Arguments {
@@ -153,7 +209,7 @@ impl Wiring {
         }
         let find = |name: &str| column(trigger, name);
         let id = id(trigger, id_column)?;
-        let mapped = columns
+        let mapped: Vec<Mapped> = columns
             .iter()
             .map(|argument| {
                 let (attribute, name) = mapping(argument, |name| find(name).is_ok());
@@ -171,7 +227,10 @@ impl Wiring {
                 source: source(trigger),
             }))
         });
+        let is_exact = |column: &Column| column.generated.is_none() && column.compared == Compared::Image;
         Ok(Self {
+            is_exact: matches!(&id, Id::Column(_, column) if is_exact(column))
+                && mapped.iter().all(|mapped| is_exact(&mapped.column)),
             origin,
             id,
             mapped,
@@ -212,10 +271,20 @@ pub fn column(trigger: &PgTrigger<'_>, name: &str) -> Result<Column, Fault> {
         .iter()
         .find(|attribute| !attribute.attisdropped && attribute.name() == name)
         .map(|attribute| Column {
+            name: name.to_owned(),
             number: i32::from(attribute.attnum),
             oid: attribute.atttypid,
             by_value: attribute.attbyval,
             length: i32::from(attribute.attlen),
+            compared: Compared::of(attribute.atttypid),
+            // SAFETY: the relation is open while its trigger runs.
+            generated: unsafe { generated::of(trigger.trigger_data().tg_relation, attribute.attnum) }
+                .map(|generated| IdExpression::new(&generated.expression)),
         })
-        .ok_or_else(|| Fault::Trigger(TriggerFault::NoColumn(name.to_owned())))
+        .ok_or_else(|| {
+            Fault::Trigger(TriggerFault::NoColumn {
+                column: name.to_owned(),
+                table: source(trigger),
+            })
+        })
 }

@@ -16,6 +16,7 @@ mod fate;
 mod horizon;
 mod ids;
 mod launcher;
+mod names;
 mod outbox;
 mod quota;
 mod request;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::IdKind;
-use target_profile_core::watch::{OnInvalid, Options, Selection, Send, TriggerNames, mapping};
+use target_profile_core::watch::{OnInvalid, Options, Selection, Send, TriggerNames, mapping, names_column};
 
 #[test]
 fn options_are_read_as_they_are_written() {
@@ -15,11 +15,14 @@ fn options_are_read_as_they_are_written() {
             send: Send::Changed,
             on_invalid: OnInvalid::Error,
             priority: -10,
+            by_image: false,
         })
     );
     for (send, on_invalid, priority) in [
         ("All", "warn", "0"),
         ("", "warn", "0"),
+        ("all by image", "warn", "0"),
+        (", by image", "warn", "0"),
         ("all", "ignore", "0"),
         ("all", "warn", ""),
         ("all", "warn", "32768"),
@@ -43,12 +46,57 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn the_arguments_of_a_trigger_are_read_as_they_are_written() {
+    for send in [Send::All, Send::Changed] {
+        for on_invalid in [OnInvalid::Warn, OnInvalid::Error] {
+            for by_image in [false, true] {
+                let options = Options {
+                    send,
+                    on_invalid,
+                    priority: -7,
+                    by_image,
+                };
+                let [send, on_invalid, priority] = options.arguments();
+                assert_eq!(Options::parse(&send, &on_invalid, &priority), Some(options));
+            }
+        }
+    }
+    // They are in databases: they must be read as long as there are any.
+    assert!(Options::parse("all, by image", "warn", "0").is_some_and(|options| options.by_image));
+}
+
+#[test]
+fn an_id_is_not_computed_where_a_column_has_changed() {
+    let selection = Send::All.select(false, || panic!("computed"), || true);
+    assert_eq!(selection, Selection::All);
+}
+
+#[test]
 fn a_column_may_have_another_name_as_an_attribute() {
     assert_eq!(mapping("tier", |_| true), ("tier", "tier"));
     assert_eq!(mapping("home=city", |_| false), ("home", "city"));
     assert_eq!(mapping("home=city", |_| true), ("home=city", "home=city"));
     assert_eq!(mapping("a=b=c", |_| false), ("a", "b=c"));
     assert_eq!(mapping("=city", |_| false), ("", "city"));
+}
+
+#[test]
+fn an_argument_names_a_column_as_the_id_an_attribute_or_in_an_expression() {
+    for (argument, column, expected) in [
+        ("tier", "tier", true),
+        ("home=city", "city", true),
+        ("home=city", "home", false),
+        ("=lower(email)", "email", true),
+        ("=lower(email_2)", "email", false),
+        ("=lower(an_email)", "email", false),
+        ("=(\"E Mail\" || nr)", "E Mail", true),
+        ("=(region || nr)", "nr", true),
+        ("all", "al", false),
+        ("a=b=c", "b=c", true),
+        ("", "x", false),
+    ] {
+        assert_eq!(names_column(argument, column), expected, "{argument} {column}");
+    }
 }
 
 #[test]

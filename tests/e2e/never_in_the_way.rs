@@ -83,7 +83,7 @@ fn a_removed_client_or_a_dropped_column_stops_no_write() {
     site.db.batch("update customers set tier = 'gold'");
     assert_eq!(
         site.db.text("select reason from target_profile.dead_letter"),
-        "column \"balance\" does not exist"
+        "column \"balance\" of table public.customers does not exist"
     );
     site.db
         .batch("alter table customers add column balance numeric; select target_profile.remove_client('acme')");

@@ -68,8 +68,9 @@ fn an_error_that_may_come_of_it_says_so_in_its_hint() {
     let mark = site.cluster.log_mark();
     pretend(&site, "0.0.1");
     site.cluster.wait_log_since(mark, "(library ", SOON);
-    site.db
-        .batch("alter table target_profile.client rename column null_value to missing");
+    site.db.batch(
+        "set allow_system_table_mods = on; alter table target_profile.client rename column null_value to missing",
+    );
     let error = site
         .db
         .try_query("select target_profile_update('acme', 'mboxPC', '1', '{\"a\": 1}')", &[])

@@ -76,27 +76,27 @@ const MISHAPS: &[Mishap] = &[
         watched: Outcome {
             entries: 0,
             dead_letters: 50,
-            reason: "column \"balance\" does not exist",
+            reason: "column \"balance\" of table crm.customers does not exist",
             warnings: 1,
         },
         state: "column missing",
-        by_hand: buried("column \"balance\" does not exist"),
+        by_hand: buried("column \"balance\" of table crm.customers does not exist"),
         ..USUAL
     },
     Mishap {
         name: "a watched column is renamed",
         sql: "alter table crm.customers rename column balance to amount",
-        watched: buried("column \"balance\" does not exist"),
+        watched: buried("column \"balance\" of table crm.customers does not exist"),
         state: "column missing",
-        by_hand: buried("column \"balance\" does not exist"),
+        by_hand: buried("column \"balance\" of table crm.customers does not exist"),
         ..USUAL
     },
     Mishap {
         name: "the id column is renamed",
         sql: "alter table crm.customers rename column id to customer_id",
-        watched: buried("column \"id\" does not exist"),
+        watched: buried("column \"id\" of table crm.customers does not exist"),
         state: "column missing",
-        by_hand: buried("column \"id\" does not exist"),
+        by_hand: buried("column \"id\" of table crm.customers does not exist"),
         ..USUAL
     },
     Mishap {

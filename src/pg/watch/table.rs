@@ -5,6 +5,7 @@ use pgrx::spi::{quote_identifier, quote_qualified_identifier};
 use target_profile_core::watch::TriggerNames;
 
 use super::super::errors::{Fault, WatchFault};
+use super::super::generated;
 use super::super::statement::Statement;
 use super::run;
 
@@ -91,22 +92,33 @@ impl Table {
 
     /// Those that have not been dropped.
     pub fn columns(&self) -> Result<Vec<Column>, Fault> {
-        Spi::connect(|spi| {
+        let mut columns = Spi::connect(|spi| {
             COLUMNS.with(|statement| {
                 let missing = || Fault::Internal("a column of pg_attribute is null");
                 let mut columns = Vec::new();
                 for row in statement.select(spi, &[self.oid.into()])? {
+                    let type_oid: pg_sys::Oid = row.get(2)?.ok_or_else(missing)?;
+                    // SAFETY: a look-up. A domain is stored, and compared, as its base type.
+                    let base = unsafe { pg_sys::getBaseType(type_oid) };
                     columns.push(Column {
                         name: row.get(1)?.ok_or_else(missing)?,
-                        type_oid: row.get(2)?.ok_or_else(missing)?,
+                        type_oid: base,
+                        // Not a domain of one, which the operators of enums do not take.
                         is_enum: row.get::<String>(3)?.ok_or_else(missing)? == "e",
                         is_deterministic: row.get(4)?.ok_or_else(missing)?,
                         has_fixed_length: row.get(5)?.ok_or_else(missing)?,
+                        number: row.get(6)?.ok_or_else(missing)?,
+                        made_of: None,
                     });
                 }
-                Ok(columns)
+                Ok::<_, Fault>(columns)
             })
-        })
+        })?;
+        for column in &mut columns {
+            // SAFETY: the table is locked.
+            column.made_of = unsafe { generated::made_of(self.oid, column.number) };
+        }
+        Ok(columns)
     }
 
     /// Those of these triggers that it has.
@@ -147,6 +159,10 @@ impl Table {
 pub struct Column {
     /// Its name.
     pub name: String,
+    /// Of a virtual column, the columns that its value is made of.
+    pub made_of: Option<Vec<String>>,
+    number: i16,
+    /// Of a domain, the type that it is of.
     type_oid: pg_sys::Oid,
     is_enum: bool,
     is_deterministic: bool,
@@ -155,60 +171,53 @@ pub struct Column {
 }
 
 impl Column {
-    /// Whether it has changed, for a trigger's WHEN.
+    /// Whether it is stored otherwise than before, for a trigger's WHEN: by functions of pg_catalog that cannot fail and know every type.
+    /// Where equal values are the same bytes, by the type's own equality, which is faster.
     pub fn changed(&self) -> String {
         let name = quote_identifier(&self.name);
         if self.equal_is_same() {
-            format!("OLD.{name} IS DISTINCT FROM NEW.{name}")
-        } else if self.type_oid == pg_sys::NUMERICOID {
-            let scale = |row: &str| format!("pg_catalog.scale({row}.{name})");
+            // IS DISTINCT FROM takes its operator from the search_path.
             format!(
-                "OLD.{name} IS DISTINCT FROM NEW.{name} OR {} IS DISTINCT FROM {}",
-                scale("OLD"),
-                scale("NEW")
+                "((OLD.{name} OPERATOR(pg_catalog.=) NEW.{name}) IS NOT TRUE \
+                 AND NOT (OLD.{name} IS NULL AND NEW.{name} IS NULL))"
             )
         } else {
-            let text = |row: &str| format!("({row}.{name})::pg_catalog.text COLLATE pg_catalog.\"C\"");
-            format!("{} IS DISTINCT FROM {}", text("OLD"), text("NEW"))
+            format!("pg_catalog.record_image_ne(ROW(OLD.{name}), ROW(NEW.{name}))")
         }
     }
 
-    /// Whether what is equal is also written the same. Not so for `1.0` and `1.00`, for what ignores case, and for whatever holds
-    /// such values; json, xml and others cannot be compared at all.
+    /// Whether what is equal is also the same bytes. Not so for `1.0` and `1.00`, for `0` and `-0`, for what ignores case, and for whatever
+    /// holds such values; json, xml and others cannot be compared at all.
     fn equal_is_same(&self) -> bool {
         self.is_enum
-            || (self.has_fixed_length
-                && self.is_deterministic
-                && matches!(self.type_oid, pg_sys::NUMERICOID | pg_sys::BPCHAROID))
             || (self.is_deterministic
-                && matches!(
-                    self.type_oid,
+                && match self.type_oid {
+                    pg_sys::NUMERICOID | pg_sys::BPCHAROID => self.has_fixed_length,
                     pg_sys::BOOLOID
-                        | pg_sys::BYTEAOID
-                        | pg_sys::CHAROID
-                        | pg_sys::NAMEOID
-                        | pg_sys::INT8OID
-                        | pg_sys::INT2OID
-                        | pg_sys::INT4OID
-                        | pg_sys::TEXTOID
-                        | pg_sys::OIDOID
-                        | pg_sys::FLOAT4OID
-                        | pg_sys::FLOAT8OID
-                        | pg_sys::VARCHAROID
-                        | pg_sys::DATEOID
-                        | pg_sys::TIMEOID
-                        | pg_sys::TIMESTAMPOID
-                        | pg_sys::TIMESTAMPTZOID
-                        | pg_sys::TIMETZOID
-                        | pg_sys::UUIDOID
-                        | pg_sys::INETOID
-                        | pg_sys::CIDROID
-                        | pg_sys::MACADDROID
-                        | pg_sys::MACADDR8OID
-                        | pg_sys::BITOID
-                        | pg_sys::VARBITOID
-                        | pg_sys::MONEYOID
-                        | pg_sys::PG_LSNOID
-                ))
+                    | pg_sys::BYTEAOID
+                    | pg_sys::CHAROID
+                    | pg_sys::NAMEOID
+                    | pg_sys::INT8OID
+                    | pg_sys::INT2OID
+                    | pg_sys::INT4OID
+                    | pg_sys::TEXTOID
+                    | pg_sys::OIDOID
+                    | pg_sys::VARCHAROID
+                    | pg_sys::DATEOID
+                    | pg_sys::TIMEOID
+                    | pg_sys::TIMESTAMPOID
+                    | pg_sys::TIMESTAMPTZOID
+                    | pg_sys::TIMETZOID
+                    | pg_sys::UUIDOID
+                    | pg_sys::INETOID
+                    | pg_sys::CIDROID
+                    | pg_sys::MACADDROID
+                    | pg_sys::MACADDR8OID
+                    | pg_sys::BITOID
+                    | pg_sys::VARBITOID
+                    | pg_sys::MONEYOID
+                    | pg_sys::PG_LSNOID => true,
+                    _ => false,
+                })
     }
 }

@@ -5,7 +5,9 @@ use pgrx::spi::SpiClient;
 use target_profile_core::drain::Registration;
 use target_profile_core::settings::SettingError;
 
-use super::queries::{BURY_ORPHANS, IS_ADOPTED, IS_INSTALLED, ORPHANED_CLIENTS};
+use super::queries::{
+    ANY_DROPPED_TABLE, BURY_ORPHANS, FORGET_DROPPED_TABLES, IS_ADOPTED, IS_INSTALLED, ORPHANED_CLIENTS, RENAMED,
+};
 use super::{Standing, activity};
 use crate::pg::clients;
 use crate::pg::clock::from_postgres;
@@ -56,6 +58,9 @@ pub fn look_around(
     sql_version: &mut Option<String>,
 ) -> Result<(Standing, Option<Clients>), Fault> {
     *sql_version = versions::of_sql(client)?;
+    if let Some(name) = renamed(client)? {
+        return Err(Fault::Renamed(name));
+    }
     let Some(outbox) = outbox(client)? else {
         return Ok((Standing::NoExtension, None));
     };
@@ -83,6 +88,27 @@ pub fn look_around(
         }
     }
     Ok((standing, Some(clients)))
+}
+
+/// What of the extension somebody has renamed, and how it is called now.
+fn renamed(client: &SpiClient<'_>) -> Result<Option<String>, Fault> {
+    RENAMED.with(|statement| {
+        let rows = statement.select(client, &[])?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        Ok(rows.first().get_one()?)
+    })
+}
+
+/// Whether the record of a dropped table is left.
+pub fn has_dropped_tables(client: &SpiClient<'_>) -> Result<bool, Fault> {
+    ANY_DROPPED_TABLE.with(|statement| yes(statement, client))
+}
+
+/// A watch ends with its table, and so do its backfills.
+pub fn forget_dropped_tables(client: &mut SpiClient<'_>) -> Result<(), Fault> {
+    FORGET_DROPPED_TABLES.with(|statement| statement.update(client, &[]).map(|_| ()))
 }
 
 /// Clients that have entries and are not registered.

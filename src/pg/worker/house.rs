@@ -10,7 +10,8 @@ use super::transaction::{Access, transaction};
 use super::{Worker, activity, guests, settle};
 
 impl Worker {
-    /// What is due now and then: entries of clients that were removed, days of responses that are over.
+    /// What is due now and then: entries of clients that were removed, days of responses that are over, watches of tables
+    /// that were dropped.
     pub(super) fn keep_house(&mut self) -> Result<(), String> {
         let orphaned = transaction("looking for orphans", Access::Read, guests::orphaned_clients)?;
         for code in orphaned {
@@ -32,6 +33,13 @@ impl Worker {
             transaction("forgetting old activity", Access::Write, |client| {
                 activity::forget(client, before)
             })?;
+            if transaction("looking for dropped tables", Access::Read, |client| {
+                guests::has_dropped_tables(client)
+            })? {
+                transaction("forgetting dropped tables", Access::Write, |client| {
+                    guests::forget_dropped_tables(client)
+                })?;
+            }
             self.next_retention = now().plus(Duration::from_secs(3600));
         }
         Ok(())

@@ -62,4 +62,7 @@ statements! {
     OVERTAKE = "overtake.sql" (INT8ARRAYOID, TEXTARRAYOID);
     ANY_OVERTAKEN = "any_overtaken.sql" ();
     FORGET_OVERTAKEN = "forget_overtaken.sql" ();
+    RENAMED = "renamed.sql" ();
+    ANY_DROPPED_TABLE = "any_dropped_table.sql" ();
+    FORGET_DROPPED_TABLES = "forget_dropped_tables.sql" ();
 }

@@ -1,0 +1,14 @@
+-- As any_dropped_table.sql has found them.
+WITH runs AS (
+    DELETE FROM target_profile.backfill_run r
+    WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = r."table")
+)
+DELETE FROM target_profile.watched_table w
+WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = w."table")
+  AND NOT EXISTS (
+    SELECT FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = w.schema_name AND c.relname = w.table_name AND c.relkind IN ('r', 'p')
+      AND NOT EXISTS (
+        SELECT FROM target_profile.watched_table o
+        WHERE o."table" = c.oid AND o.client_code = w.client_code AND o.id_kind = w.id_kind))

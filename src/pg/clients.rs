@@ -13,7 +13,7 @@ use target_profile_core::secret::Secret;
 use target_profile_core::settings::{ClientRow, ClientSettings, SettingError};
 
 use super::errors::{Fault, or_raise, raise_parts};
-use super::owner::as_owner;
+use super::owner::as_owner_of;
 use super::shared::Slot;
 use super::snapshot::with_latest_snapshot;
 use super::statement::Statement;
@@ -89,7 +89,9 @@ impl Cache {
 fn select_one(code: &str) -> Result<ClientSettings, Fault> {
     // The newest state, as a foreign key would see it: the statement's snapshot may be older than the version that the cache
     // is going to hold it for.
-    let mut found = as_owner(|| with_latest_snapshot(|| Spi::connect(|client| select(client, Some(code)))))?;
+    let mut found = as_owner_of(c"client", || {
+        with_latest_snapshot(|| Spi::connect(|client| select(client, Some(code))))
+    })?;
     match found.pop() {
         None => Err(Fault::UnknownClient(code.to_owned())),
         Some(Registered {

@@ -12,7 +12,7 @@ use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
 use super::launcher;
-use super::owner::{Outbox, as_owner, as_owner_unpinned};
+use super::owner::{Outbox, as_owner, as_owner_of, as_owner_unpinned};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
@@ -231,7 +231,7 @@ pub struct Unsendable {
 /// As [`enqueue`].
 pub fn bury(update: Unsendable, source: &str, reason: &str) -> Result<(), Fault> {
     must_be_writable()?;
-    as_owner(|| {
+    as_owner_of(c"dead_letter", || {
         Spi::connect_mut(|client| {
             DEAD_LETTER.with(|statement| {
                 statement.update(

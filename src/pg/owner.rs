@@ -23,10 +23,34 @@ use super::own_objects;
 /// # Errors
 /// There is no outbox: the extension is being dropped.
 pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    as_owner_unpinned(|| with_settings(&PINNED_PATH, work))
+    as_owner_of(c"outbox", work)
 }
 
-/// The same for `work` that looks up no name, and runs no code that could: it costs a third of a microsecond and not a few.
+/// The same as the owner of another table of the extension: of the one that `work` is about. If one was given away, what its new owner
+/// puts on it runs with his rights and not with those of who has the rest. Locked first: until the transaction ends it cannot be given
+/// to somebody whose code is waiting for that.
+///
+/// # Errors
+/// There is no such table.
+pub fn as_owner_of<T>(table: &CStr, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    let _back = Identity::assume(owner_of_locked(table)?);
+    with_settings(&PINNED_PATH, work)
+}
+
+fn owner_of_locked(table: &CStr) -> Result<pg_sys::Oid, Fault> {
+    let mut locked = None;
+    loop {
+        let found = relation(table).ok_or(Fault::Internal("a table of target_profile does not exist"))?;
+        if locked == Some(found) {
+            return owner_of(found).ok_or(Fault::Internal("a table of target_profile does not exist"));
+        }
+        // SAFETY: inside a transaction. `work` is about to lock it as well.
+        unsafe { pg_sys::LockRelationOid(found, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+        locked = Some(found);
+    }
+}
+
+/// As the owner of the outbox, for `work` that runs nobody's code and looks up no name: nothing is locked and no setting changed before.
 ///
 /// # Errors
 /// As [`as_owner`].

@@ -19,7 +19,7 @@ use target_profile_core::watch::{OnInvalid, Options, Send, TriggerNames, mapping
 use super::clients;
 use super::errors::{Fault, WatchFault, or_raise};
 use super::expression;
-use super::owner::as_owner;
+use super::owner::as_owner_of;
 use super::references::{self, Place};
 use super::row_id;
 use super::statement::Statement;
@@ -147,7 +147,7 @@ fn forget(
     kind: Option<IdKind>,
 ) -> Result<Vec<(ClientCode, IdKind)>, Fault> {
     let missing = Fault::Internal("a column of target_profile.watched_table is null");
-    as_owner(|| {
+    as_owner_of(c"watched_table", || {
         Spi::connect_mut(|spi| {
             FORGET.with(|statement| {
                 let mut found = Vec::new();
@@ -223,7 +223,7 @@ impl Watch {
     }
 
     fn is_wired(&self, table: &Table, statements: &[String]) -> Result<bool, Fault> {
-        as_owner(|| {
+        as_owner_of(c"watched_table", || {
             Spi::connect(|spi| {
                 IS_WIRED.with(|statement| {
                     let mut args = self.arguments(table);
@@ -235,7 +235,7 @@ impl Watch {
     }
 
     fn record(&self, table: &Table, id: Option<&expression::Id>, statements: Vec<String>) -> Result<(), Fault> {
-        as_owner(|| {
+        as_owner_of(c"watched_table", || {
             Spi::connect_mut(|spi| {
                 RECORD.with(|statement| {
                     let mut args = self.arguments(table);

@@ -11,7 +11,7 @@ use target_profile_core::watch::OnInvalid;
 use super::fault::BackfillFault;
 use super::table::{Table, Watch};
 use crate::pg::errors::{Fault, WatchFault};
-use crate::pg::owner::{self, as_owner};
+use crate::pg::owner::{self, as_owner_of};
 use crate::pg::statement::Statement;
 
 macro_rules! statement {
@@ -82,7 +82,7 @@ pub struct Done {
 /// There is none, or there are several.
 pub fn watch(table: &Table, client: Option<&ClientCode>, kind: Option<IdKind>) -> Result<Watch, Fault> {
     let missing = || Fault::Internal("a column of target_profile.watched_table is null");
-    let mut found = as_owner(|| {
+    let mut found = as_owner_of(c"watched_table", || {
         Spi::connect(|spi| {
             WATCHES.with(|statement| {
                 let args = [
@@ -120,7 +120,7 @@ pub fn watch(table: &Table, client: Option<&ClientCode>, kind: Option<IdKind>) -
 /// # Errors
 /// Another session has it.
 pub fn take(table: &Table, watch: &Watch, order: &str) -> Result<i32, Fault> {
-    let id = as_owner(|| {
+    let id = as_owner_of(c"backfill_run", || {
         Spi::connect_mut(|spi| {
             let (client, kind) = (watch.client.as_str(), watch.kind.as_str());
             let args = [
@@ -267,7 +267,7 @@ impl Run {
     /// It is gone.
     pub fn of(id: i32) -> Result<Self, Fault> {
         let missing = || Fault::Internal("a column of target_profile.backfill_run is null");
-        as_owner(|| {
+        as_owner_of(c"backfill_run", || {
             Spi::connect_mut(|spi| {
                 READ.with(|statement| {
                     let rows = statement.update(spi, &[id.into()])?;
@@ -370,7 +370,7 @@ pub fn failed(id: i32, message: &str) -> Result<(), Fault> {
 /// # Errors
 /// Whatever fails is raised by Postgres.
 pub fn stop(table: pg_sys::Oid, client: Option<&ClientCode>, kind: Option<IdKind>) -> Result<bool, Fault> {
-    as_owner(|| {
+    as_owner_of(c"backfill_run", || {
         Spi::connect_mut(|spi| {
             STOP.with(|statement| {
                 let args = [
@@ -388,5 +388,7 @@ fn write(
     statement: &'static std::thread::LocalKey<Statement>,
     args: &[pgrx::datum::DatumWithOid<'_>],
 ) -> Result<(), Fault> {
-    as_owner(|| Spi::connect_mut(|spi| statement.with(|statement| statement.update(spi, args).map(|_| ()))))
+    as_owner_of(c"backfill_run", || {
+        Spi::connect_mut(|spi| statement.with(|statement| statement.update(spi, args).map(|_| ())))
+    })
 }

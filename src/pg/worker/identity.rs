@@ -59,7 +59,7 @@ impl Identity {
 
     /// The outbox, and a snapshot that is younger than its lock.
     fn look() -> Result<Option<(Outbox, pg_sys::Oid)>, Fault> {
-        loop {
+        for _ in 0..2 {
             let outbox = locked_outbox();
             // SAFETY: inside a transaction.
             unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
@@ -71,6 +71,9 @@ impl Identity {
             // SAFETY: the one pushed above.
             unsafe { pg_sys::PopActiveSnapshot() };
         }
+        Err(Fault::Internal(
+            "target_profile.outbox or its sequence is not where it was made",
+        ))
     }
 
     /// Commits. Deferred triggers, if any, run as the owner still.

@@ -112,7 +112,8 @@ pub fn be_oneself() {
 /// Settings of the worker's session that its queries count on.
 pub fn pin_session_settings() {
     // Names are resolved in pg_catalog only. No table is scanned as a whole, whatever the statistics say: that of a queue
-    // are wrong most of the time. A lock that somebody holds for DDL is not waited for, but tried again. A commit is
+    // are wrong most of the time. A lock that somebody holds for DDL is not waited for, but tried again; and where two wait for each
+    // other, this process finds out first and gives way, for the DDL would fail. A commit is
     // durable here; waiting for a standby as well would only make repeats rarer. A user's foreign key, trigger or rule on our tables,
     // or an event trigger, must not stop the sending: what is enabled ALWAYS fires, all else does not.
     for (name, value) in [
@@ -120,6 +121,7 @@ pub fn pin_session_settings() {
         (c"application_name", c"target_profile"),
         (c"session_replication_role", c"replica"),
         (c"lock_timeout", c"1s"),
+        (c"deadlock_timeout", c"100ms"),
         (c"statement_timeout", c"0"),
         (c"idle_in_transaction_session_timeout", c"0"),
         (c"enable_seqscan", c"off"),

@@ -131,6 +131,25 @@ SELECT target_profile._backfill_chunk(:run, 1);
 SELECT target_profile._backfill_end(:run) \gset
 RESET ROLE;
 
+-- A table of the extension that was given to somebody: what he puts on it runs with his rights.
+GRANT USAGE ON SCHEMA target_profile TO regress_tp_mallory;
+GRANT USAGE ON SEQUENCE target_profile.outbox_id_seq, target_profile.backfill_run_id_seq TO regress_tp_mallory;
+GRANT SELECT ON target_profile.watch_state TO regress_tp_mallory;
+CREATE FUNCTION regress_tp.told() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO regress_tp.ran_as VALUES (current_user, TG_TABLE_NAME); RETURN NULL; END $$;
+ALTER TABLE target_profile.dead_letter OWNER TO regress_tp_mallory;
+ALTER TABLE target_profile.watched_table OWNER TO regress_tp_mallory;
+ALTER TABLE target_profile.backfill_run OWNER TO regress_tp_mallory;
+SET ROLE regress_tp_mallory;
+CREATE TRIGGER t AFTER INSERT OR UPDATE ON target_profile.dead_letter FOR EACH ROW EXECUTE FUNCTION regress_tp.told();
+CREATE TRIGGER t AFTER INSERT OR UPDATE ON target_profile.watched_table FOR EACH ROW EXECUTE FUNCTION regress_tp.told();
+CREATE TRIGGER t AFTER INSERT OR UPDATE ON target_profile.backfill_run FOR EACH ROW EXECUTE FUNCTION regress_tp.told();
+RESET ROLE;
+INSERT INTO regress_tp.customer VALUES ('not an id'||chr(1), 'd');
+SELECT target_profile.watch('regress_tp.customer', 'acme', 'mbox3rdPartyId', 'id', '{tier}', priority => 1::smallint) \gset
+CALL target_profile.backfill('regress_tp.customer', restart => true);
+SELECT DISTINCT who, what FROM regress_tp.ran_as ORDER BY what;
+
 DROP SCHEMA regress_tp, regress_tp_eve CASCADE;
 SELECT target_profile.revoke_from('regress_tp_eve') \gset
 DROP EXTENSION target_profile;

@@ -14,8 +14,8 @@ use pgrx::pg_sys;
 
 use super::catalog::Known;
 use super::errors::Fault;
-use super::session::{PINNED_PATH, with_settings};
 use super::own_objects;
+use super::session::{PINNED_PATH, with_settings};
 
 /// Runs `work` as the owner of the outbox and with a pinned `search_path`, and goes back to the caller's identity and settings however
 /// it ends.
@@ -40,7 +40,7 @@ pub fn as_owner_of<T>(table: &CStr, work: impl FnOnce() -> Result<T, Fault>) -> 
 fn owner_of_locked(table: &CStr) -> Result<pg_sys::Oid, Fault> {
     let mut locked = None;
     loop {
-        let found = relation(table).ok_or(Fault::Internal("a table of target_profile does not exist"))?;
+        let found = own_objects::table(table).ok_or(Fault::Internal("a table of target_profile does not exist"))?;
         if locked == Some(found) {
             return owner_of(found).ok_or(Fault::Internal("a table of target_profile does not exist"));
         }

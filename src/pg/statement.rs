@@ -8,8 +8,8 @@ use pgrx::pg_sys;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::errors::Fault;
-use super::session::with_pinned_path;
 use super::own_objects;
+use super::session::with_pinned_path;
 use super::versions::explaining;
 
 /// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed. Its names are resolved in

@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys;
 
 use super::catalog::Known;
-use super::owner::relation;
+use super::owner::Outbox;
 
 /// The role that the current statement runs as. Within `as_owner` that is the owner: ask before.
 pub fn current() -> pg_sys::Oid {
@@ -28,7 +28,7 @@ pub fn is_recorded() -> bool {
         static IS_RECORDED: Known<bool> = const { Known::new() };
     }
     IS_RECORDED
-        .with(|known| known.get(|| relation(c"outbox").map(|outbox| has_column(outbox, c"enqueued_by"))))
+        .with(|known| known.get(|| Outbox::find().map(|outbox| has_column(outbox.table, c"enqueued_by"))))
         .unwrap_or(false)
 }
 

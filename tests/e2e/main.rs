@@ -20,6 +20,7 @@ mod merging;
 mod never_in_the_way;
 mod old_library;
 mod pg_upgrade;
+mod planted;
 mod quiet;
 mod quota;
 mod replication;

@@ -422,7 +422,7 @@ impl World {
             let rows = visible
                 .values()
                 .filter(|r| r.key.client == read.client && r.priority == read.priority)
-                .filter(|r| r.id > read.above && r.id <= read.up_to)
+                .filter(|r| r.id >= read.from && r.id <= read.up_to)
                 .take(read.limit as usize);
             heads.extend(rows.map(|row| Head {
                 read: index,
@@ -458,6 +458,7 @@ impl World {
                     attempts: row.attempts,
                     enqueued_at: row.enqueued_at,
                     retried: row.retried,
+                    version: i64::from(row.attrs),
                 });
             }
         }
@@ -619,7 +620,7 @@ impl World {
             assert!(reserved.all >= activity.returned.all && reserved.backfill >= activity.returned.backfill);
             *reserved -= activity.returned;
         }
-        for id in &batch.accepted {
+        for id in batch.accepted.iter().map(|accepted| &accepted.id) {
             assert!(
                 self.outbox.remove(id).is_some(),
                 "{id} was accepted and is not in the outbox"

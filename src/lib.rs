@@ -26,7 +26,7 @@ pgrx::extension_sql_file!(
     name = "clients",
     requires = ["tables", pg::wake::_wake, pg::status::_system_identifier]
 );
-pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["tables"]);
+pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["partitions"]);
 pgrx::extension_sql_file!(
     "../sql/dead_letters.sql",
     name = "dead_letters",
@@ -35,7 +35,7 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../sql/entries.sql",
     name = "entries",
-    requires = ["tables", pg::result::_in_flight]
+    requires = ["partitions", pg::result::_in_flight]
 );
 pgrx::extension_sql_file!(
     "../sql/views.sql",

@@ -30,4 +30,5 @@ pub mod time;
 pub mod trouble;
 pub mod verdict;
 pub mod version;
+pub mod wal;
 pub mod watch;

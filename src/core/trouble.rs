@@ -12,8 +12,14 @@ pub enum Source {
     Turn,
     /// A client's settings are not valid: it is left out.
     Clients,
+    /// Somebody has rows locked that must be written: what cannot be settled is kept.
+    Locked,
+    /// Responses cannot be recorded where they belong.
+    Records,
     /// The settings of the connection cannot be used: the former ones are.
     Connection,
+    /// Entries of clients that were removed cannot be moved to the dead letters.
+    Orphans,
     /// Old records cannot be dropped.
     House,
 }

@@ -26,4 +26,5 @@ mod step;
 mod trouble;
 mod verdict;
 mod version;
+mod wal;
 mod watch;

@@ -6,7 +6,7 @@ use target_profile_core::drain::Registration;
 use target_profile_core::settings::SettingError;
 
 use super::queries::{BURY_ORPHANS, IS_ADOPTED, IS_INSTALLED, ORPHANED_CLIENTS};
-use super::{Standing, activity};
+use super::{Standing, activity, tables};
 use crate::pg::clients;
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
@@ -55,6 +55,7 @@ pub fn look_around(
     with_clients: bool,
     sql_version: &mut Option<String>,
 ) -> Result<(Standing, Option<Clients>), Fault> {
+    tables::read(&[tables::BINDING, tables::CLIENT, tables::ACTIVITY]);
     *sql_version = versions::of_sql(client)?;
     let Some(outbox) = outbox(client)? else {
         return Ok((Standing::NoExtension, None));
@@ -87,6 +88,7 @@ pub fn look_around(
 
 /// Clients that have entries and are not registered.
 pub fn orphaned_clients(client: &mut SpiClient<'_>) -> Result<Vec<String>, Fault> {
+    tables::read(&[tables::OUTBOX, tables::CLIENT]);
     ORPHANED_CLIENTS.with(|statement| {
         let mut codes = Vec::new();
         for row in statement.select(client, &[])? {

@@ -6,6 +6,7 @@ use target_profile_core::trouble::Source;
 
 use super::clock::now;
 use super::transaction::{Access, transaction};
+use super::settling::Unsettled;
 use super::{Worker, activity, guests, settle};
 use crate::pg::errors::warn;
 use crate::pg::report::State;
@@ -59,10 +60,12 @@ impl Worker {
                 return self.look_around();
             }
             // Breakers live in memory; what an earlier worker left of them is no longer so.
-            transaction("starting", Access::Write, |client| {
-                settle::forget_breakers(client)?;
-                activity::close(client)
-            })?;
+            transaction("starting", Access::Write, settle::forget_breakers)?;
+            match transaction("closing the books of the last worker", Access::Write, activity::close) {
+                // What was reserved counts all the same; the rest is for the statistics, and nobody waits for it.
+                Err(failure) if failure.is_lock() => self.remember(Source::Locked, &failure.to_string()),
+                closed => closed?,
+            }
         }
         if let Some(clients) = clients {
             for (code, fault) in &clients.invalid {
@@ -103,6 +106,7 @@ impl Worker {
         self.drain.reset();
         self.batch = Batch::default();
         self.days.clear();
+        self.unsettled = Unsettled::default();
         self.publish_in_flight();
     }
 }

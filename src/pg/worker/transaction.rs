@@ -18,16 +18,51 @@ pub enum Access {
     Write,
 }
 
+/// Why a transaction was undone.
+#[derive(Debug)]
+pub struct Failure {
+    text: String,
+    /// None: it was no error of Postgres.
+    code: Option<PgSqlErrorCode>,
+}
+
+impl Failure {
+    /// Somebody has locked what it needs.
+    pub fn is_lock(&self) -> bool {
+        matches!(
+            self.code,
+            Some(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED)
+        )
+    }
+
+    /// There is such a row already.
+    pub fn is_duplicate(&self) -> bool {
+        self.code == Some(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        failure.text
+    }
+}
+
 /// Runs `work` in a transaction of its own. An error of any kind aborts it, is logged, and comes back as text.
 pub fn transaction<T>(
     activity: &str,
     access: Access,
     work: impl FnOnce(&mut SpiClient<'_>) -> Result<T, Fault>,
-) -> Result<T, String> {
+) -> Result<T, Failure> {
     begin(activity, access);
     admit_cancels();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
-        let done = Spi::connect_mut(work).map_err(|fault| fault.to_string());
+        let done = Spi::connect_mut(work).map_err(|fault| (fault.to_string(), None));
         if done.is_ok() {
             // SAFETY: the snapshot and the transaction that `begin` has started.
             unsafe {
@@ -42,8 +77,12 @@ pub fn transaction<T>(
     let result = result.map_err(|error| {
         // SAFETY: aborts what `begin` has started, in whatever state the error left it.
         unsafe { pg_sys::AbortCurrentTransaction() };
+        let (error, code) = error;
         pgrx::log!("target_profile: {activity} failed: {error}");
-        format!("{activity}: {error}")
+        Failure {
+            text: format!("{activity}: {error}"),
+            code,
+        }
     });
     ignore_cancels();
     // SAFETY: outside of a transaction. The statistics are what autovacuum decides by.
@@ -90,10 +129,12 @@ fn begin(activity: &str, access: Access) {
     }
 }
 
-fn describe(caught: &CaughtError) -> String {
+fn describe(caught: &CaughtError) -> (String, Option<PgSqlErrorCode>) {
     match caught {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
-        CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+            (report.message().to_owned(), Some(report.sql_error_code()))
+        }
+        CaughtError::RustPanic { ereport, .. } => (ereport.message().to_owned(), None),
     }
 }
 

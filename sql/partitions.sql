@@ -71,7 +71,8 @@ BEGIN
 END
 $$;
 
--- Where responses since that point in time may be, as quoted names: first what is no day, then the days, the newest first.
+-- Where responses since that point in time may be, as quoted names: first what is no day, then the days, the newest first. A foreign
+-- table is left out: it has none of the indexes, and may not answer.
 CREATE FUNCTION target_profile._response_parts(since timestamptz) RETURNS TABLE (part text, is_day boolean)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET TimeZone = 'UTC'
 AS $$
@@ -81,7 +82,7 @@ AS $$
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
-        WHERE i.inhparent = 'target_profile.response'::regclass
+        WHERE i.inhparent = 'target_profile.response'::regclass AND c.relkind <> 'f'
         UNION ALL
         SELECT n.nspname, c.relname, false
         FROM pg_class c

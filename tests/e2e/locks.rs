@@ -124,7 +124,7 @@ fn a_retry_and_a_dead_letter_wait_for_their_locked_entries_as_well() {
     site.mock.on(Match::id("again")).once().respond(Reply::status(500));
     site.mock
         .on(Match::id("dead"))
-        .respond(Reply::ordinary().body("falseInvalid").applied(false));
+        .respond(Reply::failure("Invalid"));
     site.db.batch("select target_profile.pause('acme')");
     update(&site, "acme", "again");
     update(&site, "acme", "dead");

@@ -36,7 +36,7 @@ const TODAY: &str = "('target_profile.response_' || to_char(now() at time zone '
 #[test]
 fn many_old_days_go_and_what_became_of_an_entry_is_found_beside_them() {
     let site = with_few_locks("many_days");
-    site.cluster.set("target_profile.response_retention", "10000d");
+    site.cluster.set("target_profile.response_retention", "3650d");
     let id = site.update("first", r#"{"a": 1}"#);
     site.wait_drained();
     make_days(&site, "2018-01-01", 400);
@@ -192,6 +192,10 @@ fn a_default_partition_takes_what_has_no_day() {
          insert into target_profile.response (client_code, id_kind, profile_id, outbox_ids, method, request_bytes, attempt, sent_at, duration, outcome)
          values ('acme', 'mboxPC', 'x', '{-5}', 'GET', 1, 1, now(), '0', 'accepted');",
     );
+    // A worker that starts would make the day.
+    site.db.batch("select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'target_profile worker'");
+    site.update("next", r#"{"a": 1}"#);
+    site.wait_drained();
     site.wait_until("select last_error like '%default partition%' from target_profile.worker");
     site.db.batch(
         "alter table target_profile.response detach partition public.rest",

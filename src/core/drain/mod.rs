@@ -342,6 +342,7 @@ impl Drain {
         }
         // They may be another profile's or another client's by now.
         if let Some(&first) = left.changed.first() {
+            self.look_for_lanes = true;
             for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
                 lane.reread_from(first);
                 lane.reread_beyond();

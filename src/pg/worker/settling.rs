@@ -226,7 +226,8 @@ impl Worker {
         batch.pauses.retain(|(code, _)| drain.is_refused(code));
         self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
         let mut tried = self.write_once(batch, careful);
-        for _ in 0..2 {
+        let mut days_made_anew = false;
+        for _ in 0..3 {
             let Err((Stage::Responses, failure)) = &tried else {
                 break;
             };
@@ -243,6 +244,10 @@ impl Worker {
                     })
                     .map_err(|failure| (Stage::Tables, failure))?;
                 }
+                self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+            } else if !days_made_anew {
+                // Somebody may have dropped or detached one.
+                days_made_anew = true;
                 self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
             } else {
                 let error = format!("responses are recorded in target_profile.response_stray, since response cannot take them: {failure}");

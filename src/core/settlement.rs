@@ -271,7 +271,11 @@ impl Batch {
             part.responses.push(response);
         }
         for accepted in self.accepted {
-            parts.entry(accepted.client.clone()).or_default().accepted.push(accepted);
+            parts
+                .entry(accepted.client.clone())
+                .or_default()
+                .accepted
+                .push(accepted);
         }
         for retry in self.retries {
             parts.entry(retry.client.clone()).or_default().retries.push(retry);
@@ -288,7 +292,11 @@ impl Batch {
             parts.entry(breaker.0.clone()).or_default().breakers.push(breaker);
         }
         for arrived in self.arrived {
-            parts.entry(arrived.key.client.clone()).or_default().arrived.push(arrived);
+            parts
+                .entry(arrived.key.client.clone())
+                .or_default()
+                .arrived
+                .push(arrived);
         }
         for ((code, minute), activity) in self.activity {
             let part = parts.entry(code.clone()).or_default();

@@ -16,5 +16,9 @@ pub fn end_of_records(position: u64, page: u64, segment: u64) -> u64 {
         return position;
     };
     let header = if in_segment < page { SEGMENT_HEADER } else { PAGE_HEADER };
-    if on_page == header { position - on_page } else { position }
+    if on_page == header {
+        position - on_page
+    } else {
+        position
+    }
 }

@@ -137,7 +137,12 @@ impl World {
             turns += 1;
             assert!(turns < 100 + self.rows.len(), "turns go on and on");
         }
-        let left: Vec<i64> = self.rows.iter().filter(|(_, row)| row.drawn).map(|(id, _)| *id).collect();
+        let left: Vec<i64> = self
+            .rows
+            .iter()
+            .filter(|(_, row)| row.drawn)
+            .map(|(id, _)| *id)
+            .collect();
         assert!(left.is_empty(), "{left:?} wait for the poll");
         self.set = false;
     }
@@ -166,7 +171,9 @@ impl World {
                 continue;
             }
             let rows = self.rows.range(lane.from..=lane.up_to);
-            let rows = rows.filter(|(_, row)| row.priority == lane.priority).take(lane.limit as usize);
+            let rows = rows
+                .filter(|(_, row)| row.priority == lane.priority)
+                .take(lane.limit as usize);
             heads.extend(rows.map(|(id, _)| Head {
                 read,
                 id: *id,

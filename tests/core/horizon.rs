@@ -85,8 +85,16 @@ fn one_that_no_snapshot_named_is_not_missed() {
     let mut horizon = Horizon::default();
     observe(&mut horizon, "100:100:", 100, 50);
     observe(&mut horizon, "100:100:", 102, 60);
-    assert_eq!(observe(&mut horizon, "101:101:", 102, 60), Some(i64::MIN), "100 has ended");
-    assert_eq!(observe(&mut horizon, "102:102:", 102, 60), Some(i64::MIN), "101 has ended");
+    assert_eq!(
+        observe(&mut horizon, "101:101:", 102, 60),
+        Some(i64::MIN),
+        "100 has ended"
+    );
+    assert_eq!(
+        observe(&mut horizon, "102:102:", 102, 60),
+        Some(i64::MIN),
+        "101 has ended"
+    );
     assert_eq!(observe(&mut horizon, "103:103:", 103, 60), None, "102 began later");
 }
 

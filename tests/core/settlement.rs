@@ -150,7 +150,10 @@ fn a_client_that_is_held_sends_nothing_and_the_others_go_on() {
     let sent = outbox.claim(&mut drain, at(1), &mut batch);
     assert_eq!(sent.len(), 1);
     assert!(sent[0].request.url.contains("umbrella"));
-    assert!(!drain.wants_to_claim(at(1)), "it asks for no turn that would do nothing");
+    assert!(
+        !drain.wants_to_claim(at(1)),
+        "it asks for no turn that would do nothing"
+    );
     drain.give_free(&code("acme"));
     assert!(drain.wants_to_claim(at(1)));
     assert_eq!(outbox.claim(&mut drain, at(1), &mut batch).len(), 1);

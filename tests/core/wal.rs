@@ -9,7 +9,11 @@ const SEGMENT: u64 = 16 * 1_024 * 1_024;
 fn only_a_page_that_holds_nothing_is_not_flushed() {
     for first in [3 * SEGMENT, 3 * SEGMENT + PAGE, 4 * SEGMENT - PAGE] {
         let header = if first % SEGMENT == 0 { 40 } else { 24 };
-        assert_eq!(end_of_records(first + header, PAGE, SEGMENT), first, "nothing is on the page");
+        assert_eq!(
+            end_of_records(first + header, PAGE, SEGMENT),
+            first,
+            "nothing is on the page"
+        );
         // A record's end is a multiple of eight.
         for on_page in (header + 8..PAGE).step_by(8) {
             let end = first + on_page;

@@ -85,7 +85,8 @@ fn a_new_token_that_comes_before_the_pause_is_used() {
     site.wait_drained();
     site.wait_until("select last_error is null from target_profile.worker");
     assert_eq!(
-        site.db.text("select state from target_profile.status where client_code = 'acme'"),
+        site.db
+            .text("select state from target_profile.status where client_code = 'acme'"),
         "idle"
     );
 }
@@ -111,7 +112,11 @@ fn a_locked_entry_holds_up_its_profile_and_nothing_else() {
     site.wait_until("select count(*) = 2 from target_profile.outbox");
     other_is_served(&site, "p");
     site.wait_until("select last_error like '%acme%locked%' from target_profile.worker");
-    assert_eq!(requests_for(&site, "locked"), 1, "it has arrived and only its end is missing");
+    assert_eq!(
+        requests_for(&site, "locked"),
+        1,
+        "it has arrived and only its end is missing"
+    );
     holder.batch("rollback prepared 'holder'");
     site.wait_drained();
     site.wait_until("select last_error is null from target_profile.worker");
@@ -122,9 +127,7 @@ fn a_locked_entry_holds_up_its_profile_and_nothing_else() {
 fn a_retry_and_a_dead_letter_wait_for_their_locked_entries_as_well() {
     let site = with_two_clients("lock_failed");
     site.mock.on(Match::id("again")).once().respond(Reply::status(500));
-    site.mock
-        .on(Match::id("dead"))
-        .respond(Reply::failure("Invalid"));
+    site.mock.on(Match::id("dead")).respond(Reply::failure("Invalid"));
     site.db.batch("select target_profile.pause('acme')");
     update(&site, "acme", "again");
     update(&site, "acme", "dead");
@@ -176,12 +179,22 @@ fn a_locked_row_of_the_ledger_holds_up_its_client_and_nobody_else() {
 #[test]
 fn a_table_that_is_locked_as_a_whole_loses_nothing() {
     let site = with_two_clients("lock_table");
-    for table in ["outbox", "response", "activity", "dead_letter", "client", "overtaken", "backing_off"] {
+    for table in [
+        "outbox",
+        "response",
+        "activity",
+        "dead_letter",
+        "client",
+        "overtaken",
+        "backing_off",
+    ] {
         let gate = site.mock.on(Match::any()).respond(Reply::ordinary().after_release());
         update(&site, "acme", &format!("before-{table}"));
         site.mock.wait_hung(1, SOON);
         let holder = site.cluster.db();
-        holder.batch(&format!("begin; lock table target_profile.{table} in access exclusive mode"));
+        holder.batch(&format!(
+            "begin; lock table target_profile.{table} in access exclusive mode"
+        ));
         site.mock.remove_rule(gate);
         site.mock.release_hung();
         // Longer than the worker waits for a lock.

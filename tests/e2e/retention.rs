@@ -31,6 +31,11 @@ fn days(site: &Site) -> i64 {
     site.count("select count(*) from pg_inherits where inhparent = 'target_profile.response'::regclass")
 }
 
+fn start_another_worker(site: &Site) {
+    site.db
+        .batch("select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'target_profile worker'");
+}
+
 const TODAY: &str = "('target_profile.response_' || to_char(now() at time zone 'utc', 'YYYYMMDD'))";
 
 #[test]
@@ -66,9 +71,7 @@ fn many_old_days_go_and_what_became_of_an_entry_is_found_beside_them() {
     assert_eq!(found(77_777).as_deref(), Some("accepted"));
     assert_eq!(found(77_779).as_deref(), Some("accepted"));
     // A worker that starts beside them.
-    site.db.batch(
-        "select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'target_profile worker'",
-    );
+    start_another_worker(&site);
     site.update("third", r#"{"a": 1}"#);
     site.wait_drained();
 
@@ -76,9 +79,7 @@ fn many_old_days_go_and_what_became_of_an_entry_is_found_beside_them() {
     site.db
         .batch("create view kept as select * from target_profile.response_20180201");
     site.cluster.set("target_profile.response_retention", "30d");
-    site.wait_until(
-        "select count(*) = 2 from pg_inherits where inhparent = 'target_profile.response'::regclass",
-    );
+    site.wait_until("select count(*) = 2 from pg_inherits where inhparent = 'target_profile.response'::regclass");
     site.wait_until("select last_error like '%response_20180201%' from target_profile.worker");
     site.update("fourth", r#"{"a": 1}"#);
     site.wait_drained();
@@ -129,7 +130,8 @@ fn old_activity_goes_in_parts() {
     site.wait_until("select count(*) = 0 from target_profile.activity where minute < '2020-01-01'");
 }
 
-/// Today's day is what `change` makes of it: three updates are recorded somewhere, and `result` finds them.
+/// Today's day is what `change` makes of it: four updates are recorded somewhere, two of them by a worker that finds it so, and
+/// `result` finds them.
 fn with_day(name: &str, change: &str) -> Site {
     let site = Site::with(Cluster::builder(name).conf("target_profile.poll_interval", "1s"));
     site.update("before", r#"{"a": 1}"#);
@@ -140,13 +142,16 @@ fn with_day(name: &str, change: &str) -> Site {
              {change}
          end $change$"
     ));
-    for n in 0..3 {
+    for n in 0..4 {
+        if n == 2 {
+            start_another_worker(&site);
+        }
         let id = site.update(&format!("p{n}"), r#"{"a": 1}"#);
         site.wait_drained();
         site.wait_until(&format!("select state = 'accepted' from target_profile.result({id})"));
     }
     assert_eq!(site.count("select count(*) from target_profile.dead_letter"), 0);
-    assert_eq!(site.mock.request_count(), 4, "once each");
+    assert_eq!(site.mock.request_count(), 5, "once each");
     site
 }
 
@@ -154,7 +159,7 @@ fn is_quiet(site: &Site) {
     site.wait_until("select last_error is null from target_profile.worker");
     assert_eq!(
         site.count("select count(*) from target_profile.response where profile_id like 'p%'"),
-        3
+        4
     );
 }
 
@@ -165,7 +170,10 @@ fn a_day_that_was_detached_gets_a_successor() {
         "execute 'alter table target_profile.response detach partition ' || today;",
     );
     is_quiet(&site);
-    assert_eq!(site.count(&format!("select count(*) from pg_class where oid = {TODAY}::regclass")), 1);
+    assert_eq!(
+        site.count(&format!("select count(*) from pg_class where oid = {TODAY}::regclass")),
+        1
+    );
 }
 
 #[test]
@@ -192,14 +200,9 @@ fn a_default_partition_takes_what_has_no_day() {
          insert into target_profile.response (client_code, id_kind, profile_id, outbox_ids, method, request_bytes, attempt, sent_at, duration, outcome)
          values ('acme', 'mboxPC', 'x', '{-5}', 'GET', 1, 1, now(), '0', 'accepted');",
     );
-    // A worker that starts would make the day.
-    site.db.batch("select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'target_profile worker'");
-    site.update("next", r#"{"a": 1}"#);
-    site.wait_drained();
     site.wait_until("select last_error like '%default partition%' from target_profile.worker");
-    site.db.batch(
-        "alter table target_profile.response detach partition public.rest",
-    );
+    site.db
+        .batch("alter table target_profile.response detach partition public.rest");
     site.update("after", r#"{"a": 1}"#);
     site.wait_drained();
     site.wait_until("select last_error is null from target_profile.worker");
@@ -229,7 +232,7 @@ fn a_day_that_takes_nothing_has_a_stand_in_until_it_is_mended() {
     ] {
         let site = with_day(name, change);
         site.wait_until("select last_error like '%target_profile.response_stray%' from target_profile.worker");
-        assert_eq!(site.count("select count(*) from target_profile.response_stray"), 3, "{name}");
+        assert_eq!(site.count("select count(*) from target_profile.response_stray"), 4, "{name}");
         site.db.batch(mend);
         // The next poll tries again.
         site.wait_until("select true");

@@ -32,7 +32,9 @@ fn a_commit_is_flushed_before_it_is_sent_wherever_its_record_ends() {
     );
     let writer = site.cluster.db();
     site.mock
-        .on(Match::when(|request| request.id.as_deref().is_some_and(|id| id.starts_with("hang"))))
+        .on(Match::when(|request| {
+            request.id.as_deref().is_some_and(|id| id.starts_with("hang"))
+        }))
         .respond(Reply::hang());
     site.db
         .batch("select target_profile.set_client('acme', max_in_flight => 1000, timeout => '5 min')");
@@ -88,7 +90,10 @@ fn a_commit_is_flushed_before_it_is_sent_wherever_its_record_ends() {
             writer.batch("commit");
             let end = insert_position(&writer);
             site.mock.wait_for("the update to arrive", SOON, |state| {
-                state.requests().iter().any(|request| request.id.as_deref() == Some(id.as_str()))
+                state
+                    .requests()
+                    .iter()
+                    .any(|request| request.id.as_deref() == Some(id.as_str()))
             });
             let flushed = position(&site.db, "pg_current_wal_flush_lsn");
             // Behind a full page nothing begins before the header.

@@ -74,7 +74,13 @@ impl Drain {
         };
         let requests = built.unwrap_or_else(|error: Error| {
             for entry in &carried {
-                batch.bury(&key.client, entry.id, Some(entry.version), entry.attempts, error.to_string());
+                batch.bury(
+                    &key.client,
+                    entry.id,
+                    Some(entry.version),
+                    entry.attempts,
+                    error.to_string(),
+                );
             }
             Vec::new()
         });

@@ -43,8 +43,8 @@ use crate::time::Timestamp;
 use client::Client;
 pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
 pub use merging::{MERGE_LIMIT, OVERTAKEN};
-pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};
 use messages::LanePart;
+pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};
 use parked::Wait;
 
 /// A profile's turn: what it was picked as.
@@ -224,9 +224,8 @@ impl Drain {
                     if moved {
                         client.forget_all_arrived();
                     }
-                    let cured = moved
-                        || client.resumed_at != resumed_at
-                        || client.settings.auth_token != settings.auth_token;
+                    let cured =
+                        moved || client.resumed_at != resumed_at || client.settings.auth_token != settings.auth_token;
                     if cured || paused {
                         client.forgive();
                     }
@@ -278,8 +277,14 @@ impl Drain {
             ..
         } = batch;
         let mut later = Batch {
-            accepted: accepted.into_iter().filter(|entry| left.locked.contains(&entry.id)).collect(),
-            retries: retries.into_iter().filter(|entry| left.locked.contains(&entry.id)).collect(),
+            accepted: accepted
+                .into_iter()
+                .filter(|entry| left.locked.contains(&entry.id))
+                .collect(),
+            retries: retries
+                .into_iter()
+                .filter(|entry| left.locked.contains(&entry.id))
+                .collect(),
             ..Batch::default()
         };
         for dead in dead.into_iter().filter(|entry| left.locked.contains(&entry.id)) {

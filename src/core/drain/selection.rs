@@ -238,7 +238,11 @@ fn profile_key(client: &ClientCode, row: &Head) -> Result<ProfileKey, String> {
     let id = ProfileId::parse(kind, &row.profile_id).map_err(|error| format!("invalid entry: {error}"))?;
     // All entries of a profile are read by these names.
     if row.id_kind != kind.as_str() || row.profile_id != id.as_str() {
-        return Err(format!("invalid entry: the outbox names this profile {} {}", kind.as_str(), id.as_str()));
+        return Err(format!(
+            "invalid entry: the outbox names this profile {} {}",
+            kind.as_str(),
+            id.as_str()
+        ));
     }
     Ok(ProfileKey {
         client: client.clone(),

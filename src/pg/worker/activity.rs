@@ -10,12 +10,12 @@ use target_profile_core::settlement::{Activity, Reservation};
 use target_profile_core::time::Timestamp;
 
 use super::guests::yes;
-use super::tables;
 use super::queries::{
     ACTIVITY_IS_OPEN, ANY_OVERTAKEN, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN, MOVE_ACTIVITY, OLD_ACTIVITY,
     READ_LEDGERS, WRITE_ACTIVITY,
 };
 use super::settle::timestamp;
+use super::tables;
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 

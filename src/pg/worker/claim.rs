@@ -12,8 +12,8 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 use target_profile_core::wal::end_of_records;
 
-use super::{guests, tables};
 use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use super::{guests, tables};
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 

@@ -87,9 +87,9 @@ impl Worker {
     /// A part of what is too old goes: days of responses and minutes of activity.
     pub(super) fn keep_house(&mut self) {
         let until = now().plus(AT_A_TIME);
-        let done = self.drop_days(until).and_then(|more| {
-            if more { Ok(true) } else { self.forget_rows(until) }
-        });
+        let done = self
+            .drop_days(until)
+            .and_then(|more| if more { Ok(true) } else { self.forget_rows(until) });
         match done {
             Ok(true) => self.retention.due = now().plus(BREATH),
             Ok(false) => {

@@ -127,7 +127,11 @@ fn entries(client: &mut SpiClient<'_>, batch: &Batch, careful: bool, response_id
     let mut complete = free.as_ref().is_none_or(|ids| ids.len() == all.len());
     complete &= accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
     complete &= retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
-    complete &= dead(client, batch.dead.iter().filter(|entry| is_free(entry.id)), response_ids)?;
+    complete &= dead(
+        client,
+        batch.dead.iter().filter(|entry| is_free(entry.id)),
+        response_ids,
+    )?;
     if complete {
         return Ok(left);
     }
@@ -309,10 +313,7 @@ fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Ret
         .iter()
         .map(|retry| timestamp(retry.next_attempt_at))
         .collect::<Result<Vec<_>, _>>()?;
-    let outcomes: Vec<String> = entries
-        .iter()
-        .map(|retry| retry.outcome.as_str().to_owned())
-        .collect();
+    let outcomes: Vec<String> = entries.iter().map(|retry| retry.outcome.as_str().to_owned()).collect();
     SETTLE_RETRIES.with(|statement| {
         let args = [ids.into(), attempts.into(), at.into(), outcomes.into(), versions.into()];
         Ok(statement.update(client, &args)?.len() == entries.len())

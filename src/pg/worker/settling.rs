@@ -210,7 +210,8 @@ impl Worker {
         let later = self.drain.settled_but(batch, left);
         if locked {
             for (code, part) in later.by_client() {
-                let error = format!("rows of client \"{code}\" are locked by another transaction: they are settled later");
+                let error =
+                    format!("rows of client \"{code}\" are locked by another transaction: they are settled later");
                 self.remember(Source::Locked, &error);
                 self.unsettled.keep(code, part);
             }
@@ -250,7 +251,9 @@ impl Worker {
                 days_made_anew = true;
                 self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
             } else {
-                let error = format!("responses are recorded in target_profile.response_stray, since response cannot take them: {failure}");
+                let error = format!(
+                    "responses are recorded in target_profile.response_stray, since response cannot take them: {failure}"
+                );
                 self.remember(Source::Records, &error);
                 transaction("making a table for responses", Access::Write, settle::ensure_stray)
                     .map_err(|failure| (Stage::Tables, failure))?;
@@ -329,7 +332,9 @@ impl Worker {
     ) -> Result<Vec<Dispatch>, (Vec<Dispatch>, String)> {
         for reservation in reservations {
             let one = std::slice::from_ref(&reservation);
-            let reserved = transaction("reserving quota", Access::Write, |client| activity::reserve(client, one));
+            let reserved = transaction("reserving quota", Access::Write, |client| {
+                activity::reserve(client, one)
+            });
             match reserved {
                 Ok(()) => self.drain.reserved(vec![reservation]),
                 Err(failure) if failure.is_lock() => {
@@ -352,5 +357,9 @@ fn nothing_in(client: ClientCode, minute: Minute) -> Batch {
 }
 
 fn days_of(batch: &Batch) -> BTreeSet<i32> {
-    batch.responses.iter().map(|response| day_of(response.sent_at)).collect()
+    batch
+        .responses
+        .iter()
+        .map(|response| day_of(response.sent_at))
+        .collect()
 }

@@ -5,8 +5,8 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::trouble::Source;
 
 use super::clock::now;
-use super::transaction::{Access, transaction};
 use super::settling::Unsettled;
+use super::transaction::{Access, transaction};
 use super::{Worker, activity, guests, settle};
 use crate::pg::errors::warn;
 use crate::pg::report::State;

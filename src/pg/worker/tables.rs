@@ -33,11 +33,7 @@ fn lock(names: &[&CStr], mode: i32) {
         // SAFETY: inside a transaction with a snapshot, as all of the worker's work is. The names live as long as the program, and
         // are not written to. A table that is not there is left to the statement that needs it.
         unsafe {
-            let table = pg_sys::makeRangeVar(
-                c"target_profile".as_ptr().cast_mut(),
-                name.as_ptr().cast_mut(),
-                -1,
-            );
+            let table = pg_sys::makeRangeVar(c"target_profile".as_ptr().cast_mut(), name.as_ptr().cast_mut(), -1);
             pg_sys::RangeVarGetRelidExtended(
                 table,
                 mode,

@@ -11,6 +11,7 @@ mod ddl;
 mod dead_letters;
 mod delivery;
 mod endpoint_matrix;
+mod every_setting;
 mod full_queue;
 mod histories;
 mod launcher;

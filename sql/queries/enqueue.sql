@@ -1,5 +1,4 @@
--- Runs with the owner's rights under the caller's search_path: every name is qualified. The ids were drawn when the rows were
--- collected, in their order.
+-- The ids were drawn when the rows were collected, in their order.
 INSERT INTO target_profile.outbox (id, client_code, id_kind, profile_id, attrs, priority, source)
 SELECT e.id, e.client_code, e.id_kind, e.profile_id, e.attrs::pg_catalog.jsonb, e.priority, e.source
 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),

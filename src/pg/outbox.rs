@@ -11,7 +11,7 @@ use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
 use super::launcher;
-use super::owner::{Outbox, as_owner};
+use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
@@ -50,33 +50,35 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         priority,
         source,
     };
-    as_owner(|| insert(&[row]))?;
+    insert(&[row])?;
     wake::at_commit();
     Ok(id)
 }
 
 fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
-    if insertion::insert(rows)? {
+    if as_owner_unpinned(|| insertion::insert(rows))? {
         return Ok(());
     }
-    Spi::connect_mut(|client| {
-        ENQUEUE.with(|statement| {
-            statement.update(
-                client,
-                &[
-                    rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
-                    texts(rows, |row| row.client_code).into(),
-                    texts(rows, |row| row.id_kind).into(),
-                    texts(rows, |row| row.profile_id).into(),
-                    rows.iter()
-                        .map(|row| row.attrs.to_json_text())
-                        .collect::<Vec<_>>()
-                        .into(),
-                    rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
-                    texts(rows, |row| row.source).into(),
-                ],
-            )?;
-            Ok(())
+    as_owner(|| {
+        Spi::connect_mut(|client| {
+            ENQUEUE.with(|statement| {
+                statement.update(
+                    client,
+                    &[
+                        rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
+                        texts(rows, |row| row.client_code).into(),
+                        texts(rows, |row| row.id_kind).into(),
+                        texts(rows, |row| row.profile_id).into(),
+                        rows.iter()
+                            .map(|row| row.attrs.to_json_text())
+                            .collect::<Vec<_>>()
+                            .into(),
+                        rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
+                        texts(rows, |row| row.source).into(),
+                    ],
+                )?;
+                Ok(())
+            })
         })
     })
 }
@@ -159,7 +161,7 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
         })
         .collect();
     let _writable = Writable::again();
-    with_transaction_snapshot(|| as_owner(|| insert(&rows)))?;
+    with_transaction_snapshot(|| insert(&rows))?;
     wake::at_commit();
     Ok(())
 }

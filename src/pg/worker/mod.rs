@@ -8,6 +8,7 @@ mod claim;
 mod clock;
 mod guests;
 mod house;
+mod identity;
 mod network;
 mod process;
 mod queries;

@@ -46,6 +46,7 @@ pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
     transaction::ignore_cancels();
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
     transaction::pin_session_settings();
+    transaction::be_oneself();
     target_profile_client::descriptors::raise();
     slot.report(|report| {
         report.pid = my_pid();

@@ -1,7 +1,7 @@
 //! The worker's statements, each the text of one file in `sql/queries`.
 
 use pgrx::pg_sys::BuiltinOid::{
-    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, INTERVALOID, TEXTARRAYOID, TEXTOID,
+    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, INTERVALOID, OIDOID, TEXTARRAYOID, TEXTOID,
     TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
 };
 
@@ -18,6 +18,7 @@ macro_rules! statements {
 }
 
 statements! {
+    FOREIGN_OWNER = "foreign_owner.sql" (OIDOID, OIDOID);
     IS_INSTALLED = "is_installed.sql" ();
     IS_ADOPTED = "is_adopted.sql" ();
     SNAPSHOT = "snapshot.sql" ();

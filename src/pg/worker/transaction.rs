@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
+use super::identity::Identity;
 use crate::pg::errors::Fault;
 
 /// What a transaction may do.
@@ -27,15 +28,12 @@ pub fn transaction<T>(
     begin(activity, access);
     admit_cancels();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
-        let done = Spi::connect_mut(work).map_err(|fault| fault.to_string());
-        if done.is_ok() {
-            // SAFETY: the snapshot and the transaction that `begin` has started.
-            unsafe {
-                pg_sys::PopActiveSnapshot();
-                pg_sys::CommitTransactionCommand();
-            }
-        }
-        done
+        let done = Identity::assume().and_then(|identity| {
+            let done = Spi::connect_mut(work)?;
+            identity.commit();
+            Ok(done)
+        });
+        done.map_err(|fault| fault.to_string())
     }))
     .catch_others(|caught| Err(describe(&caught)))
     .execute();
@@ -86,7 +84,6 @@ fn begin(activity: &str, access: Access) {
         pg_sys::StartTransactionCommand();
         pg_sys::XactReadOnly = access == Access::Read;
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr());
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
 }
 
@@ -94,6 +91,21 @@ fn describe(caught: &CaughtError) -> String {
     match caught {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
         CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+    }
+}
+
+/// Has the session be that of whom it was started for. `ALTER DATABASE` and `ALTER ROLE … SET role` and `SET session_authorization` are
+/// meant for users, and their code could lead this process anywhere.
+pub fn be_oneself() {
+    // SAFETY: at the start of the session, in a transaction of its own, which looks up the role's name and nothing else. The role second: it
+    // is good for the authorization that is set.
+    unsafe {
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        let name = pg_sys::GetUserNameFromId(pg_sys::GetAuthenticatedUserId(), false);
+        set(c"session_authorization", CStr::from_ptr(name));
+        set(c"role", c"none");
+        pg_sys::CommitTransactionCommand();
     }
 }
 

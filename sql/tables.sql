@@ -1,3 +1,6 @@
+-- Whatever new tables of this database are stored as, these are read and written as heaps. Until the end of the script.
+SET LOCAL default_table_access_method = heap;
+
 -- Target takes UTF-8, and so does everything here: in another encoding different ids could become the same profile.
 DO $$
 BEGIN

@@ -2,6 +2,8 @@
 \echo Use "ALTER EXTENSION target_profile UPDATE" to load this file. \quit
 
 SET LOCAL search_path = pg_catalog, pg_temp;
+-- As sql/tables.sql.
+SET LOCAL default_table_access_method = heap;
 
 -- A writer may read backfill_progress.
 

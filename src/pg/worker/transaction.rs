@@ -9,6 +9,7 @@ use pgrx::spi::SpiClient;
 
 use super::identity::Identity;
 use crate::pg::errors::Fault;
+use crate::pg::pins;
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum Access {
     Write,
 }
 
-/// Runs `work` in a transaction of its own. An error of any kind aborts it, is logged, and comes back as text.
+/// Runs `work` in a transaction of its own. An error of any kind aborts it and comes back as text.
 pub fn transaction<T>(
     activity: &str,
     access: Access,
@@ -40,7 +41,6 @@ pub fn transaction<T>(
     let result = result.map_err(|error| {
         // SAFETY: aborts what `begin` has started, in whatever state the error left it.
         unsafe { pg_sys::AbortCurrentTransaction() };
-        pgrx::log!("target_profile: {activity} failed: {error}");
         format!("{activity}: {error}")
     });
     ignore_cancels();
@@ -103,48 +103,9 @@ pub fn be_oneself() {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
         let name = pg_sys::GetUserNameFromId(pg_sys::GetAuthenticatedUserId(), false);
-        set(c"session_authorization", CStr::from_ptr(name));
-        set(c"role", c"none");
+        pins::set(c"session_authorization", CStr::from_ptr(name));
+        pins::set(c"role", c"none");
         pg_sys::CommitTransactionCommand();
-    }
-}
-
-/// Settings of the worker's session that its queries count on.
-pub fn pin_session_settings() {
-    // Names are resolved in pg_catalog only. No table is scanned as a whole, whatever the statistics say: that of a queue
-    // are wrong most of the time. A lock that somebody holds for DDL is not waited for, but tried again. A commit is
-    // durable here; waiting for a standby as well would only make repeats rarer. A user's foreign key, trigger or rule on our tables,
-    // or an event trigger, must not stop the sending: what is enabled ALWAYS fires, all else does not.
-    for (name, value) in [
-        (c"search_path", c"pg_catalog, pg_temp"),
-        (c"application_name", c"target_profile"),
-        (c"session_replication_role", c"replica"),
-        (c"lock_timeout", c"1s"),
-        (c"statement_timeout", c"0"),
-        (c"idle_in_transaction_session_timeout", c"0"),
-        (c"enable_seqscan", c"off"),
-        (c"enable_bitmapscan", c"off"),
-        (c"enable_hashjoin", c"off"),
-        (c"enable_mergejoin", c"off"),
-        (c"jit", c"off"),
-        (c"plan_cache_mode", c"force_generic_plan"),
-        (c"synchronous_commit", c"local"),
-        (c"default_transaction_isolation", c"read committed"),
-        (c"default_transaction_read_only", c"off"),
-    ] {
-        set(name, value);
-    }
-}
-
-fn set(name: &CStr, value: &CStr) {
-    // SAFETY: at the start of the session, with names and values that are valid settings.
-    unsafe {
-        pg_sys::SetConfigOption(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
     }
 }
 

@@ -34,7 +34,9 @@ impl<'a> Life<'a> {
         mock.clear_profiles();
         mock.clear_rules();
         mock.on(Match::id("dead")).times(1).respond(Reply::failure("no"));
-        mock.on(Match::id("later")).times(1).respond(Reply::status(503).retry_after("1"));
+        mock.on(Match::id("later"))
+            .times(1)
+            .respond(Reply::status(503).retry_after("1"));
         let admin = cluster.client("postgres", "tester");
         for sql in CLEAN {
             admin.batch(sql);
@@ -122,7 +124,8 @@ impl<'a> Life<'a> {
         }
         self.until("all is sent again", DRAINED)?;
         // A day of the worker's own, and one that is too old, which it drops when it looks again.
-        self.tester.batch("select target_profile._ensure_response_partition('2020-01-02')");
+        self.tester
+            .batch("select target_profile._ensure_response_partition('2020-01-02')");
         self.tester.batch("select pg_reload_conf()");
         self.until(
             "the old day is dropped",

@@ -117,12 +117,20 @@ pub fn assignments(db: &Db, scope: Scope, which: usize) -> Vec<Assignment> {
         let assignment = Assignment { name, value };
         // Some values a server cannot have, whatever the range says.
         if let Err(error) = db.try_batch(&assignment.alter("role tried")) {
-            println!("left out: {} = {}: {}", assignment.name, assignment.value, describe(&error));
+            println!(
+                "left out: {} = {}: {}",
+                assignment.name,
+                assignment.value,
+                describe(&error)
+            );
             continue;
         }
         assignments.push(assignment);
     }
-    assert!(unknown.is_empty(), "say in HOSTILE what would be nasty values of {unknown:?}");
+    assert!(
+        unknown.is_empty(),
+        "say in HOSTILE what would be nasty values of {unknown:?}"
+    );
     assignments
 }
 

@@ -5,6 +5,7 @@ CREATE FUNCTION target_profile._ensure_response_partition(day date) RETURNS void
 AS $$
 DECLARE
     partition_name text := 'response_' || to_char(day, 'YYYYMMDD');
+    granted record;
 BEGIN
     IF to_regclass('target_profile.' || quote_ident(partition_name)) IS NOT NULL THEN
         RETURN;
@@ -18,6 +19,15 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE target_profile.response ATTACH PARTITION target_profile.%I FOR VALUES FROM (%L) TO (%L)',
         partition_name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
+    -- By the owner's default privileges: the days are read by way of response.
+    FOR granted IN
+        SELECT DISTINCT a.grantee
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'target_profile'::regnamespace AND c.relname = partition_name AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE target_profile.%I FROM %s', partition_name,
+            CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
+    END LOOP;
 END
 $$;
 

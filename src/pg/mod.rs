@@ -46,6 +46,7 @@ pub mod wake;
 pub mod watch;
 pub mod wiring;
 pub mod worker;
+pub mod writer;
 
 use pgrx::pg_sys;
 

@@ -11,10 +11,11 @@ use super::guests::yes;
 use super::queries::{
     ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITIONS,
     ENSURE_PARTITION, OLDER_DEAD_LETTERS, OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED,
-    SETTLE_DEAD, SETTLE_RESPONSES, SETTLE_RETRIES,
+    SETTLE_DEAD, SETTLE_DEAD_0_1, SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES,
 };
 use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
+use crate::pg::writer;
 
 /// Writes the whole batch. `last_response` is the last response that was recorded before; the answer is the same after.
 pub fn settle(client: &mut SpiClient<'_>, batch: &Batch, last_response: i64) -> Result<i64, Fault> {
@@ -129,7 +130,8 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result
             .map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX))
             .collect()
     };
-    SETTLE_RESPONSES.with(|statement| {
+    let statement = if writer::is_recorded() { &SETTLE_RESPONSES } else { &SETTLE_RESPONSES_0_1 };
+    statement.with(|statement| {
         statement
             .update(
                 client,
@@ -211,7 +213,8 @@ fn dead(client: &mut SpiClient<'_>, batch: &Batch, response_ids: &[i64]) -> Resu
         .iter()
         .map(|dead| dead.response.and_then(|index| response_ids.get(index).copied()))
         .collect();
-    SETTLE_DEAD.with(|statement| {
+    let statement = if writer::is_recorded() { &SETTLE_DEAD } else { &SETTLE_DEAD_0_1 };
+    statement.with(|statement| {
         statement
             .update(
                 client,

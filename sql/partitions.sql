@@ -2,6 +2,9 @@
 -- everybody who reads it.
 CREATE FUNCTION target_profile._ensure_response_partition(day date) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- The bounds are written as text, and read again.
+    SET datestyle = 'ISO, YMD' SET timezone = 'UTC'
+    SET default_table_access_method = heap
 AS $$
 DECLARE
     partition_name text := 'response_' || to_char(day, 'YYYYMMDD');

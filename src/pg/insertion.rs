@@ -390,7 +390,9 @@ unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mu
             None,
             row.enqueued_by.map(|name| common.enqueued_by.datum(name)),
         ];
-        let columns = usize::try_from((*(*slot).tts_tupleDescriptor).natts).unwrap_or(0).min(COLUMNS);
+        let columns = usize::try_from((*(*slot).tts_tupleDescriptor).natts)
+            .unwrap_or(0)
+            .min(COLUMNS);
         let places = std::slice::from_raw_parts_mut((*slot).tts_values, columns);
         let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, columns);
         for ((place, is_null), value) in places.iter_mut().zip(nulls).zip(values) {

@@ -167,7 +167,12 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
             writers.push((entry.writer, writer::name(entry.writer)));
         }
     }
-    let name = |role| writers.iter().find(|(known, _)| *known == role).and_then(|(_, name)| name.as_deref());
+    let name = |role| {
+        writers
+            .iter()
+            .find(|(known, _)| *known == role)
+            .and_then(|(_, name)| name.as_deref())
+    };
     let rows: Vec<Row<'_>> = entries
         .iter()
         .map(|entry| Row {

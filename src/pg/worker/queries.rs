@@ -8,9 +8,9 @@ use pgrx::pg_sys::BuiltinOid::{
 use crate::pg::statement::Statement;
 
 macro_rules! statements {
-    ($($name:ident = $file:literal ($($oid:ident),*);)*) => {
+    ($($(#[$when:meta])* $name:ident = $file:literal ($($oid:ident),*);)*) => {
         thread_local! {
-            $(pub static $name: Statement = const {
+            $($(#[$when])* pub static $name: Statement = const {
                 Statement::new(include_str!(concat!("../../../sql/queries/", $file)), &[$($oid),*])
             };)*
         }
@@ -21,6 +21,11 @@ statements! {
     FOREIGN_OWNER = "foreign_owner.sql" (OIDOID, OIDOID);
     IS_INSTALLED = "is_installed.sql" ();
     IS_ADOPTED = "is_adopted.sql" ();
+    #[cfg(feature = "pg14")]
+    PUBLISHED = "published_14.sql" ();
+    #[cfg(not(feature = "pg14"))]
+    PUBLISHED = "published.sql" ();
+    SUBSCRIBED = "subscribed.sql" ();
     SNAPSHOT = "snapshot.sql" ();
     FIND_LANES = "find_lanes.sql" (TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID);
     READ_LANES = "read_lanes.sql" (TEXTARRAYOID, INT2ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID);

@@ -130,7 +130,11 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result
             .map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX))
             .collect()
     };
-    let statement = if writer::is_recorded() { &SETTLE_RESPONSES } else { &SETTLE_RESPONSES_0_1 };
+    let statement = if writer::is_recorded() {
+        &SETTLE_RESPONSES
+    } else {
+        &SETTLE_RESPONSES_0_1
+    };
     statement.with(|statement| {
         statement
             .update(
@@ -213,7 +217,11 @@ fn dead(client: &mut SpiClient<'_>, batch: &Batch, response_ids: &[i64]) -> Resu
         .iter()
         .map(|dead| dead.response.and_then(|index| response_ids.get(index).copied()))
         .collect();
-    let statement = if writer::is_recorded() { &SETTLE_DEAD } else { &SETTLE_DEAD_0_1 };
+    let statement = if writer::is_recorded() {
+        &SETTLE_DEAD
+    } else {
+        &SETTLE_DEAD_0_1
+    };
     statement.with(|statement| {
         statement
             .update(

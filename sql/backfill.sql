@@ -37,8 +37,9 @@ ALTER SEQUENCE target_profile.backfill_run_id_seq OWNED BY target_profile.backfi
 SELECT pg_catalog.pg_extension_config_dump('target_profile.backfill_run', '');
 SELECT pg_catalog.pg_extension_config_dump('target_profile.backfill_run_id_seq', '');
 
--- Whether it is running is a lock of the session that runs it, and no flag: a crash leaves no lock.
-CREATE VIEW target_profile.backfill_progress AS
+-- Whether it is running is a lock of the session that runs it, and no flag: a crash leaves no lock. A condition and an error tell of
+-- what is in the table: they are shown to whoever started the run, to the table's owner and to whoever may read backfill_run.
+CREATE VIEW target_profile.backfill_progress WITH (security_barrier) AS
 SELECT r."table", r.client_code, r.id_kind, r."where",
     CASE
         WHEN r.finished_at IS NOT NULL THEN 'finished'
@@ -69,6 +70,11 @@ CROSS JOIN LATERAL (
     SELECT pg_catalog.round(((r.rows_done - r.called_rows)
         / nullif(extract(epoch FROM r.last_chunk_at - r.called_at), 0))::numeric, 1)::double precision
 ) rate (rows_per_second)
+WHERE pg_catalog.has_table_privilege('target_profile.backfill_run'::pg_catalog.regclass, 'SELECT')
+    OR EXISTS (
+        SELECT FROM pg_catalog.pg_roles o
+        WHERE pg_catalog.pg_has_role(o.oid, 'USAGE')
+          AND (o.rolname = r.started_by OR o.oid = (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = r."table")))
 ORDER BY r.schema_name, r.table_name, r.client_code, r.id_kind;
 
 -- Commits as it goes, so it can have no SET clause: every name and operator is qualified. What it reads it reads with the caller's rights.

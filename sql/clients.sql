@@ -185,9 +185,9 @@ AS $$
     ), buried AS (
         INSERT INTO target_profile.dead_letter
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
-             last_outcome, reason)
+             last_outcome, reason, enqueued_by)
         SELECT id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
-            last_outcome, 'the client was removed'
+            last_outcome, 'the client was removed', enqueued_by
         FROM gone
         RETURNING 1
     )

@@ -2,11 +2,11 @@
 
 COMMENT ON SCHEMA target_profile IS 'Profile updates to Adobe Target: outbox, responses, settings';
 
-COMMENT ON FUNCTION target_profile_update(text, text, text, jsonb, smallint) IS
+COMMENT ON FUNCTION @extschema@.target_profile_update(text, text, text, jsonb, smallint) IS
     'Enqueues a profile update in the current transaction and returns the id of its outbox entry; higher priorities go first';
-COMMENT ON FUNCTION target_profile_preview(text, text, text, jsonb) IS
+COMMENT ON FUNCTION @extschema@.target_profile_preview(text, text, text, jsonb) IS
     'The requests that an update would become, one row each; sends and stores nothing';
-COMMENT ON FUNCTION target_profile_trigger() IS
+COMMENT ON FUNCTION @extschema@.target_profile_trigger() IS
     'Row trigger: AFTER INSERT OR UPDATE … FOR EACH ROW EXECUTE FUNCTION target_profile_trigger(client_code, id_kind, id_column, column or attribute=column, …)';
 
 COMMENT ON FUNCTION target_profile.watch(regclass, text, text, text, text[], text, text, smallint, text, boolean) IS
@@ -35,7 +35,7 @@ COMMENT ON FUNCTION target_profile.discard(bigint) IS 'Marks a dead letter as gi
 COMMENT ON FUNCTION target_profile.adopt() IS
     'Makes this database the one that may send, after a restore, a copy or pg_upgrade';
 COMMENT ON FUNCTION target_profile.result(bigint) IS
-    'What became of an entry: waiting, in flight, accepted, dead or discarded; no row if there is no record of it';
+    'What became of an entry: waiting, in flight, accepted, dead or discarded; no row if there is no record of it, or it is another role''s';
 COMMENT ON FUNCTION target_profile.wait(bigint, interval) IS
     'Waits until an entry is settled, at most the time given, and says what result says';
 COMMENT ON FUNCTION target_profile.grant_to(regrole, text) IS
@@ -70,12 +70,14 @@ COMMENT ON COLUMN target_profile.outbox.attempts IS 'Attempts that count against
 COMMENT ON COLUMN target_profile.outbox.next_attempt_at IS 'Not sent again before; NULL: not tried yet';
 COMMENT ON COLUMN target_profile.outbox.last_outcome IS 'How the last attempt ended';
 COMMENT ON COLUMN target_profile.outbox.retried_at IS 'When it was taken back from the dead letters; NULL: it never was one';
+COMMENT ON COLUMN target_profile.outbox.enqueued_by IS 'The role that enqueued it or wrote the row, and may ask for its result; NULL: not known';
 COMMENT ON SEQUENCE target_profile.outbox_id_seq IS 'Ids of outbox entries; a dead letter keeps its entry''s id';
 
 COMMENT ON TABLE target_profile.dead_letter IS 'Updates that were given up or could not be enqueued, each with the reason';
 COMMENT ON COLUMN target_profile.dead_letter.reason IS 'Why, for a person';
 COMMENT ON COLUMN target_profile.dead_letter.response_id IS 'The response that decided it, if there was one';
 COMMENT ON COLUMN target_profile.dead_letter.discarded_at IS 'When it was discarded on purpose';
+COMMENT ON COLUMN target_profile.dead_letter.enqueued_by IS 'As in outbox';
 COMMENT ON COLUMN target_profile.dead_letter.raw IS 'It never was in the outbox: attrs is what the row had, not yet checked';
 COMMENT ON TABLE target_profile.overtaken IS
     'Attributes of dead letters that newer updates have set since; retry leaves them out';
@@ -94,6 +96,7 @@ COMMENT ON COLUMN target_profile.activity.counted_to IS 'Internal: the last resp
 COMMENT ON TABLE target_profile.response IS
     'One row for each request that was sent; partitioned by day, old days go with target_profile.response_retention';
 COMMENT ON COLUMN target_profile.response.outbox_ids IS 'The entries that were merged into the request';
+COMMENT ON COLUMN target_profile.response.enqueued_by IS 'Who enqueued each of outbox_ids; one role: all of them';
 COMMENT ON COLUMN target_profile.response.part IS 'Which part of a split update, from 1';
 COMMENT ON COLUMN target_profile.response.parts IS 'How many parts the update was split into';
 COMMENT ON COLUMN target_profile.response.request_bytes IS 'Bytes of the URL (GET) or of the body (POST)';
@@ -160,6 +163,7 @@ COMMENT ON FUNCTION target_profile._raise_unregistered(text) IS 'Internal: the e
 COMMENT ON FUNCTION target_profile._ensure_response_partition(date) IS 'Internal: makes the partition of response for a day';
 COMMENT ON FUNCTION target_profile._response_partitions_before(timestamptz) IS 'Internal: partitions of response that are over';
 COMMENT ON FUNCTION target_profile._response_partitions() IS 'Internal: what each partition of response takes';
+COMMENT ON FUNCTION target_profile._revoke_defaults(name) IS 'Internal: takes back what default privileges grant on a table of responses';
 COMMENT ON FUNCTION target_profile._response_parts(timestamptz) IS 'Internal: the tables that may hold responses since then, the newest first';
 COMMENT ON FUNCTION target_profile._last_response(bigint, timestamptz) IS 'Internal: the last response to an entry';
 COMMENT ON FUNCTION target_profile._ensure_response_stray() IS 'Internal: makes the table for responses that response cannot take';

@@ -106,9 +106,10 @@ AS $$
         DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1) RETURNING d.*
     )
     INSERT INTO target_profile.outbox
-        (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at)
+        (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
+         enqueued_by)
     SELECT g.id, g.client_code, g.id_kind, g.profile_id, c.attrs::jsonb, g.priority, g.source, g.enqueued_at, g.last_outcome,
-        clock_timestamp()
+        clock_timestamp(), g.enqueued_by
     FROM gone g
     CROSS JOIN LATERAL target_profile._check_update(g.client_code, g.id_kind, g.profile_id, g.attrs, g.raw) c
     ORDER BY g.id;

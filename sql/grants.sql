@@ -12,20 +12,19 @@ BEGIN
             DETAIL = format('The level is %L.', level),
             HINT = 'Levels are writer, reader and admin.';
     END IF;
-    -- Every level: the schema's name, and what became of an entry whose id one has.
+    -- Every level: the schema's name, and what became of an entry of one's own.
     RETURN QUERY
     SELECT 'USAGE', 'SCHEMA target_profile'
     UNION ALL
     SELECT 'EXECUTE', 'FUNCTION ' || f::text
-    FROM unnest(ARRAY['target_profile.result(bigint)', 'target_profile.wait(bigint, interval)',
-        'target_profile._in_flight(text, text, text, bigint)']::regprocedure[]) f;
+    FROM unnest(ARRAY['target_profile.result(bigint)', 'target_profile.wait(bigint, interval)']::regprocedure[]) f;
     IF level IN ('writer', 'admin') THEN
         RETURN QUERY
         SELECT 'EXECUTE', 'ROUTINE ' || f::text
         FROM unnest(target_profile._entry_points() || target_profile._watch_functions()) f;
     END IF;
     IF level = 'writer' THEN
-        -- Whoever may backfill sees how far it is.
+        -- Whoever may backfill sees how far his own runs are, and those of his tables.
         RETURN QUERY
         SELECT 'SELECT', 'TABLE target_profile.backfill_progress';
     END IF;
@@ -37,7 +36,9 @@ BEGIN
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
-            'target_profile._system_identifier()']::regprocedure[] || target_profile._standing_function()) f;
+            'target_profile._system_identifier()', 'target_profile._fate(bigint, oid)',
+            'target_profile._last_response(bigint, timestamptz)',
+            'target_profile._in_flight(text, text, text, bigint)']::regprocedure[] || target_profile._standing_function()) f;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(target_profile._entry_points()) f

@@ -23,9 +23,30 @@ AS $$
     ) p
 $$;
 
+-- What the owner's default privileges grant on a table of responses: the days are read by way of response.
+CREATE FUNCTION target_profile._revoke_defaults(table_name name) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT a.grantee
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'target_profile'::regnamespace AND c.relname = table_name AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE target_profile.%I FROM %s', table_name,
+            CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
+    END LOOP;
+END
+$$;
+
 -- Built beside the table and attached, because CREATE TABLE … PARTITION OF would lock response against everybody who reads it.
 CREATE FUNCTION target_profile._ensure_response_partition(day date) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET TimeZone = 'UTC'
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- The bounds are written as text, and read again.
+    SET datestyle = 'ISO, YMD' SET timezone = 'UTC'
+    SET default_table_access_method = heap
 AS $$
 DECLARE
     day_begins timestamptz := day::timestamp AT TIME ZONE 'UTC';
@@ -53,6 +74,7 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE target_profile.response ATTACH PARTITION target_profile.%I FOR VALUES FROM (%L) TO (%L)',
         partition_name, day_begins, day_ends);
+    PERFORM target_profile._revoke_defaults(partition_name);
 END
 $$;
 
@@ -60,6 +82,7 @@ $$;
 -- of somebody's. It stays until somebody has moved the rows and drops it.
 CREATE FUNCTION target_profile._ensure_response_stray() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET default_table_access_method = heap
 AS $$
 BEGIN
     IF to_regclass('target_profile.response_stray') IS NOT NULL THEN
@@ -68,6 +91,7 @@ BEGIN
     CREATE TABLE target_profile.response_stray (LIKE target_profile.response INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
     CREATE INDEX ON target_profile.response_stray ((outbox_ids[1]));
     CREATE INDEX ON target_profile.response_stray USING gin (outbox_ids) WHERE cardinality(outbox_ids) > 1;
+    PERFORM target_profile._revoke_defaults('response_stray');
 END
 $$;
 
@@ -97,8 +121,10 @@ $$;
 -- The last response to an entry. The days are looked through one by one, the newest first, and none stays locked: there may be more
 -- of them than the server has locks.
 CREATE FUNCTION target_profile._last_response(entry bigint, since timestamptz)
-    RETURNS TABLE (id bigint, http_status integer, message text, outcome text, answered_at timestamptz)
+    RETURNS TABLE (id bigint, http_status integer, message text, outcome text, answered_at timestamptz, enqueued_by text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- All that the index finds.
+    SET gin_fuzzy_search_limit = 0
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -110,7 +136,9 @@ BEGIN
         BEGIN
             EXECUTE format($q$
                 SELECT r.id, r.http_status, r.message || '' AS message, r.outcome || '' AS outcome,
-                    r.sent_at + r.duration AS answered_at
+                    r.sent_at + r.duration AS answered_at,
+                    r.enqueued_by[CASE WHEN cardinality(r.enqueued_by) > 1 THEN array_position(r.outbox_ids, $1) ELSE 1 END] || ''
+                        AS enqueued_by
                 FROM (
                     SELECT alone.* FROM %1$s alone WHERE alone.outbox_ids[1] = $1
                     UNION ALL
@@ -130,6 +158,7 @@ BEGIN
                     message := one.message;
                     outcome := one.outcome;
                     answered_at := one.answered_at;
+                    enqueued_by := one.enqueued_by;
                 END IF;
             WHEN undefined_table THEN
                 -- Dropped meanwhile.

@@ -57,6 +57,7 @@ ALTER TABLE target_profile.client ENABLE ALWAYS TRIGGER check_values, ENABLE ALW
 -- holds, so the new version fits beside the old one (HOT) and no index is written.
 -- Autovacuum: rows live for milliseconds, so the share of dead rows says nothing about the table's size; vacuum by
 -- number instead, and without the cost delay, since dead index entries are what slows a queue down.
+-- enqueued_by is a role's name and no OID: a dump that is restored on another server has other OIDs.
 CREATE SEQUENCE target_profile.outbox_id_seq;
 CREATE TABLE target_profile.outbox (
     id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('target_profile.outbox_id_seq'),
@@ -70,7 +71,8 @@ CREATE TABLE target_profile.outbox (
     attempts integer NOT NULL DEFAULT 0,
     next_attempt_at timestamptz,
     last_outcome text,
-    retried_at timestamptz
+    retried_at timestamptz,
+    enqueued_by text COLLATE "C"
 ) WITH (
     fillfactor = 90,
     autovacuum_vacuum_scale_factor = 0,
@@ -105,7 +107,8 @@ CREATE TABLE target_profile.dead_letter (
     failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     response_id bigint,
     discarded_at timestamptz,
-    raw boolean NOT NULL DEFAULT false
+    raw boolean NOT NULL DEFAULT false,
+    enqueued_by text COLLATE "C"
 );
 CREATE INDEX dead_letter_client ON target_profile.dead_letter (client_code, failed_at);
 CREATE INDEX dead_letter_profile ON target_profile.dead_letter (client_code, id_kind, profile_id, id);
@@ -162,7 +165,8 @@ CREATE TABLE target_profile.response (
     outcome text NOT NULL
         CHECK (outcome IN ('accepted', 'rejected', 'unrecognised', 'unauthorized', 'throttled', 'failed')),
     message text,
-    body text
+    body text,
+    enqueued_by text[] COLLATE "C"
 ) PARTITION BY RANGE (sent_at);
 ALTER SEQUENCE target_profile.response_id_seq OWNED BY target_profile.response.id;
 

@@ -1,99 +1,85 @@
--- From 0.1.0 to 0.2.0. No table is locked or rewritten, and no trigger is touched: writers and the worker go on beside it.
+-- From 0.1.0 to 0.2.0. No table is rewritten, and no trigger is touched. Three tables get a column: nobody is using them at that moment,
+-- for which this waits, and nobody waits for it longer than a tenth of a second.
 \echo Use "ALTER EXTENSION target_profile UPDATE" to load this file. \quit
 
+-- First of all: every name is looked for in pg_catalog, and what is temporary is found by nobody.
 SET LOCAL search_path = pg_catalog, pg_temp;
+-- Whatever new tables of this database are stored as, these are read and written as heaps.
+SET LOCAL default_table_access_method = heap;
 
--- A writer may read backfill_progress.
+-- Who enqueued an entry is kept with it, since only he may ask what became of it.
 
--- The grants of a level, as GRANT or REVOKE wants them, one a row.
-CREATE OR REPLACE FUNCTION target_profile._privileges(level text) RETURNS TABLE (privilege text, object text)
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF level IS NULL OR level NOT IN ('writer', 'reader', 'admin') THEN
-        RAISE EXCEPTION USING
-            ERRCODE = 'invalid_parameter_value',
-            MESSAGE = 'unrecognized level',
-            DETAIL = format('The level is %L.', level),
-            HINT = 'Levels are writer, reader and admin.';
-    END IF;
-    -- Every level: the schema's name, and what became of an entry whose id one has.
-    RETURN QUERY
-    SELECT 'USAGE', 'SCHEMA target_profile'
-    UNION ALL
-    SELECT 'EXECUTE', 'FUNCTION ' || f::text
-    FROM unnest(ARRAY['target_profile.result(bigint)', 'target_profile.wait(bigint, interval)',
-        'target_profile._in_flight(text, text, text, bigint)']::regprocedure[]) f;
-    IF level IN ('writer', 'admin') THEN
-        RETURN QUERY
-        SELECT 'EXECUTE', 'ROUTINE ' || f::text
-        FROM unnest(target_profile._entry_points() || target_profile._watch_functions()) f;
-    END IF;
-    IF level = 'writer' THEN
-        -- Whoever may backfill sees how far it is.
-        RETURN QUERY
-        SELECT 'SELECT', 'TABLE target_profile.backfill_progress';
-    END IF;
-    IF level IN ('reader', 'admin') THEN
-        RETURN QUERY
-        SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
-        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker',
-            'watched_table', 'watch_state', 'backfill_run', 'backfill_progress']) t;
-        RETURN QUERY
-        SELECT 'EXECUTE', 'FUNCTION ' || f::text
-        FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
-            'target_profile._system_identifier()']::regprocedure[] || target_profile._standing_function()) f;
-        RETURN QUERY
-        SELECT 'EXECUTE', 'FUNCTION ' || f::text
-        FROM unnest(target_profile._entry_points()) f
-        WHERE f::oid IN (SELECT p.oid FROM pg_proc p WHERE p.proname = 'target_profile_preview');
-    END IF;
-    IF level = 'reader' THEN
-        -- All of client but the token.
-        RETURN QUERY
-        SELECT format('SELECT (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)),
-            'TABLE target_profile.client'
-        FROM pg_attribute a
-        WHERE a.attrelid = 'target_profile.client'::regclass AND a.attnum > 0 AND NOT a.attisdropped
-          AND a.attname <> 'auth_token';
-    END IF;
-    IF level = 'admin' THEN
-        RETURN QUERY
-        SELECT 'SELECT', 'TABLE target_profile.client'
-        UNION ALL
-        SELECT 'SELECT', 'TABLE target_profile.binding'
-        UNION ALL
-        SELECT 'EXECUTE', 'FUNCTION ' || p.oid::regprocedure
-        FROM pg_proc p
-        WHERE p.pronamespace = 'target_profile'::regnamespace
-          AND p.proname IN ('add_client', 'set_client', 'remove_client', 'pause', 'resume', 'adopt', 'retry', 'retry_all', 'discard');
-    END IF;
-END
-$$;
-
--- Who has the level has what it now comprises.
+-- In the order in which the worker uses them. Whoever comes meanwhile waits behind this lock: so it is given up soon and tried again,
+-- long before anybody takes it for a deadlock.
 DO $$
 DECLARE
-    writer regrole;
+    deadline timestamptz := clock_timestamp() + interval '30 seconds';
 BEGIN
-    FOR writer IN SELECT r.oid::regrole FROM pg_roles r WHERE target_profile._has_level(r.oid::regrole, 'writer') LOOP
-        EXECUTE format('GRANT SELECT ON target_profile.backfill_progress TO %s', writer);
+    PERFORM set_config('lock_timeout', '100ms', true);
+    LOOP
+        BEGIN
+            LOCK TABLE target_profile.response, target_profile.outbox, target_profile.dead_letter, target_profile.activity IN ACCESS EXCLUSIVE MODE;
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            IF clock_timestamp() > deadline THEN
+                RAISE EXCEPTION USING
+                    ERRCODE = 'lock_not_available',
+                    MESSAGE = 'the tables of target_profile are in use',
+                    DETAIL = 'Transactions that have written to target_profile.outbox, dead_letter or response, or read them, are open for 30 s.',
+                    HINT = 'Run ALTER EXTENSION target_profile UPDATE again when they have ended; pg_locks and pg_stat_activity show them.';
+            END IF;
+        END;
+        PERFORM pg_sleep(0.05);
     END LOOP;
 END
 $$;
+ALTER TABLE target_profile.outbox ADD COLUMN enqueued_by text COLLATE "C";
+ALTER TABLE target_profile.dead_letter ADD COLUMN enqueued_by text COLLATE "C";
+ALTER TABLE target_profile.response ADD COLUMN enqueued_by text[] COLLATE "C";
+COMMENT ON COLUMN target_profile.outbox.enqueued_by IS 'The role that enqueued it or wrote the row, and may ask for its result; NULL: not known';
+COMMENT ON COLUMN target_profile.dead_letter.enqueued_by IS 'As in outbox';
+COMMENT ON COLUMN target_profile.response.enqueued_by IS 'Who enqueued each of outbox_ids; one role: all of them';
 
--- What is granted in an extension's script counts as part of the extension, with all that was granted on the object before, and
--- pg_dump leaves it out. These are grants to the roles of this server: a dump must have them. (pg_shdepend has something of it from
--- PostgreSQL 17 on.)
-DELETE FROM pg_shdepend d
-WHERE d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()) AND d.deptype = 'i'
-  AND d.classid = 'pg_class'::regclass AND d.objid = 'target_profile.backfill_progress'::regclass;
-DELETE FROM pg_init_privs p
-WHERE p.classoid = 'pg_class'::regclass AND p.objoid = 'target_profile.backfill_progress'::regclass;
+-- Moves the entries of a client that is not registered to the dead letters: called when it is removed, and by the worker for
+-- entries of transactions that committed after the removal.
+CREATE OR REPLACE FUNCTION target_profile._bury_orphans(client_code text) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (
+        DELETE FROM target_profile.outbox o
+        WHERE o.client_code = $1
+          AND NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = $1)
+        RETURNING o.*
+    ), buried AS (
+        INSERT INTO target_profile.dead_letter
+            (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
+             last_outcome, reason, enqueued_by)
+        SELECT id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
+            last_outcome, 'the client was removed', enqueued_by
+        FROM gone
+        RETURNING 1
+    )
+    SELECT count(*) FROM buried
+$$;
 
-COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, what is wrong';
-COMMENT ON COLUMN target_profile.worker.last_error IS 'What is wrong at present, or what an upgrade still needs; null when it is over';
-COMMENT ON COLUMN target_profile.worker.last_error_at IS 'When an error happened last; stays when it is over';
+-- Moves dead letters that were checked to the outbox. They keep their ids, so that entries which were written later and still
+-- wait win over them, and their attempts and age count anew.
+CREATE OR REPLACE FUNCTION target_profile._put_back(ids bigint[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (
+        DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1) RETURNING d.*
+    )
+    INSERT INTO target_profile.outbox
+        (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
+         enqueued_by)
+    SELECT g.id, g.client_code, g.id_kind, g.profile_id, c.attrs::jsonb, g.priority, g.source, g.enqueued_at, g.last_outcome,
+        clock_timestamp(), g.enqueued_by
+    FROM gone g
+    CROSS JOIN LATERAL target_profile._check_update(g.client_code, g.id_kind, g.profile_id, g.attrs, g.raw) c
+    ORDER BY g.id;
+    SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
+$$;
 
 -- Days of response that are not as the worker makes them, and many of them.
 
@@ -122,9 +108,30 @@ AS $$
     ) p
 $$;
 
+-- What the owner's default privileges grant on a table of responses: the days are read by way of response.
+CREATE OR REPLACE FUNCTION target_profile._revoke_defaults(table_name name) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT a.grantee
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'target_profile'::regnamespace AND c.relname = table_name AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE target_profile.%I FROM %s', table_name,
+            CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
+    END LOOP;
+END
+$$;
+
 -- Built beside the table and attached, because CREATE TABLE … PARTITION OF would lock response against everybody who reads it.
 CREATE OR REPLACE FUNCTION target_profile._ensure_response_partition(day date) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET TimeZone = 'UTC'
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- The bounds are written as text, and read again.
+    SET datestyle = 'ISO, YMD' SET timezone = 'UTC'
+    SET default_table_access_method = heap
 AS $$
 DECLARE
     day_begins timestamptz := day::timestamp AT TIME ZONE 'UTC';
@@ -152,6 +159,7 @@ BEGIN
     EXECUTE format(
         'ALTER TABLE target_profile.response ATTACH PARTITION target_profile.%I FOR VALUES FROM (%L) TO (%L)',
         partition_name, day_begins, day_ends);
+    PERFORM target_profile._revoke_defaults(partition_name);
 END
 $$;
 
@@ -159,6 +167,7 @@ $$;
 -- of somebody's. It stays until somebody has moved the rows and drops it.
 CREATE OR REPLACE FUNCTION target_profile._ensure_response_stray() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET default_table_access_method = heap
 AS $$
 BEGIN
     IF to_regclass('target_profile.response_stray') IS NOT NULL THEN
@@ -167,6 +176,7 @@ BEGIN
     CREATE TABLE target_profile.response_stray (LIKE target_profile.response INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
     CREATE INDEX ON target_profile.response_stray ((outbox_ids[1]));
     CREATE INDEX ON target_profile.response_stray USING gin (outbox_ids) WHERE cardinality(outbox_ids) > 1;
+    PERFORM target_profile._revoke_defaults('response_stray');
 END
 $$;
 
@@ -196,8 +206,10 @@ $$;
 -- The last response to an entry. The days are looked through one by one, the newest first, and none stays locked: there may be more
 -- of them than the server has locks.
 CREATE OR REPLACE FUNCTION target_profile._last_response(entry bigint, since timestamptz)
-    RETURNS TABLE (id bigint, http_status integer, message text, outcome text, answered_at timestamptz)
+    RETURNS TABLE (id bigint, http_status integer, message text, outcome text, answered_at timestamptz, enqueued_by text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- All that the index finds.
+    SET gin_fuzzy_search_limit = 0
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -209,7 +221,9 @@ BEGIN
         BEGIN
             EXECUTE format($q$
                 SELECT r.id, r.http_status, r.message || '' AS message, r.outcome || '' AS outcome,
-                    r.sent_at + r.duration AS answered_at
+                    r.sent_at + r.duration AS answered_at,
+                    r.enqueued_by[CASE WHEN cardinality(r.enqueued_by) > 1 THEN array_position(r.outbox_ids, $1) ELSE 1 END] || ''
+                        AS enqueued_by
                 FROM (
                     SELECT alone.* FROM %1$s alone WHERE alone.outbox_ids[1] = $1
                     UNION ALL
@@ -229,6 +243,7 @@ BEGIN
                     message := one.message;
                     outcome := one.outcome;
                     answered_at := one.answered_at;
+                    enqueued_by := one.enqueued_by;
                 END IF;
             WHEN undefined_table THEN
                 -- Dropped meanwhile.
@@ -331,44 +346,15 @@ AS $$
     WHERE a.sent < a.reserved OR a.sent_backfill < a.reserved_backfill;
 $$;
 
-CREATE OR REPLACE FUNCTION target_profile.result(id bigint)
-    RETURNS TABLE (state text, response_id bigint, http_status integer, message text, finished_at timestamptz)
-    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-    WITH last_response AS MATERIALIZED (
-        SELECT r.id, r.http_status, r.message, r.outcome, r.answered_at
-        FROM target_profile._last_response($1, coalesce(
-            (SELECT o.enqueued_at FROM target_profile.outbox o WHERE o.id = $1),
-            (SELECT d.enqueued_at FROM target_profile.dead_letter d WHERE d.id = $1), '-infinity')) r
-    ), waiting AS (
-        SELECT CASE
-                WHEN target_profile._in_flight(o.client_code, o.id_kind, o.profile_id, o.id) THEN 'in flight'
-                ELSE 'waiting'
-            END AS state
-        FROM target_profile.outbox o WHERE o.id = $1
-    )
-    SELECT w.state, l.id, l.http_status, l.message, NULL::timestamptz
-    FROM waiting w LEFT JOIN last_response l ON true
-    UNION ALL
-    SELECT CASE WHEN d.discarded_at IS NULL THEN 'dead' ELSE 'discarded' END, d.response_id, l.http_status, d.reason,
-        coalesce(d.discarded_at, d.failed_at)
-    FROM target_profile.dead_letter d LEFT JOIN last_response l ON l.id = d.response_id
-    WHERE d.id = $1
-    UNION ALL
-    SELECT 'accepted', l.id, l.http_status, l.message, l.answered_at
-    FROM last_response l
-    WHERE l.outcome = 'accepted'
-      AND NOT EXISTS (SELECT FROM waiting)
-      AND NOT EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = $1)
-$$;
-
 REVOKE ALL ON FUNCTION target_profile._response_partitions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION target_profile._response_parts(timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION target_profile._last_response(bigint, timestamptz) FROM PUBLIC;
 REVOKE ALL ON FUNCTION target_profile._ensure_response_stray() FROM PUBLIC;
 REVOKE ALL ON FUNCTION target_profile._drop_response_partition(name) FROM PUBLIC;
 REVOKE ALL ON FUNCTION target_profile._uncounted_responses() FROM PUBLIC;
+REVOKE ALL ON FUNCTION target_profile._revoke_defaults(name) FROM PUBLIC;
 COMMENT ON FUNCTION target_profile._response_partitions() IS 'Internal: what each partition of response takes';
+COMMENT ON FUNCTION target_profile._revoke_defaults(name) IS 'Internal: takes back what default privileges grant on a table of responses';
 COMMENT ON FUNCTION target_profile._response_parts(timestamptz) IS 'Internal: the tables that may hold responses since then, the newest first';
 COMMENT ON FUNCTION target_profile._last_response(bigint, timestamptz) IS 'Internal: the last response to an entry';
 COMMENT ON FUNCTION target_profile._ensure_response_stray() IS 'Internal: makes the table for responses that response cannot take';
@@ -379,6 +365,392 @@ COMMENT ON FUNCTION target_profile._uncounted_responses() IS 'Internal: response
 -- What can be moved along when the clock is set.
 ALTER TABLE target_profile.activity
     ADD CHECK (minute >= '2000-01-01 00:00:00+00' AND minute < '3000-01-01 00:00:00+00');
+
+-- What became of an entry, by the id that target_profile_update returned, as far as a role may know: its own entries, and all for
+-- whoever may read the tables. No row: there never was such an entry, its records are older than target_profile.response_retention,
+-- or it is another role's. Runs with the rights of whoever calls it, who must be able to read the tables.
+CREATE OR REPLACE FUNCTION target_profile._fate(id bigint, asked_by oid)
+    RETURNS TABLE (state text, response_id bigint, http_status integer, message text, finished_at timestamptz)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    -- All that the index finds.
+    SET gin_fuzzy_search_limit = 0
+AS $$
+    WITH last_response AS MATERIALIZED (
+        SELECT r.id, r.http_status, r.message, r.outcome, r.answered_at, r.enqueued_by
+        FROM target_profile._last_response($1, coalesce(
+            (SELECT o.enqueued_at FROM target_profile.outbox o WHERE o.id = $1),
+            (SELECT d.enqueued_at FROM target_profile.dead_letter d WHERE d.id = $1), '-infinity')) r
+    ), waiting AS (
+        SELECT CASE
+                WHEN target_profile._in_flight(o.client_code, o.id_kind, o.profile_id, o.id) THEN 'in flight'
+                ELSE 'waiting'
+            END AS state,
+            o.enqueued_by
+        FROM target_profile.outbox o WHERE o.id = $1
+    ), fate AS (
+        SELECT w.state, l.id, l.http_status, l.message, NULL::timestamptz AS finished_at, w.enqueued_by
+        FROM waiting w LEFT JOIN last_response l ON true
+        UNION ALL
+        SELECT CASE WHEN d.discarded_at IS NULL THEN 'dead' ELSE 'discarded' END, d.response_id, l.http_status, d.reason,
+            coalesce(d.discarded_at, d.failed_at), d.enqueued_by
+        FROM target_profile.dead_letter d LEFT JOIN last_response l ON l.id = d.response_id
+        WHERE d.id = $1
+        UNION ALL
+        SELECT 'accepted', l.id, l.http_status, l.message, l.answered_at, l.enqueued_by
+        FROM last_response l
+        WHERE l.outcome = 'accepted'
+          AND NOT EXISTS (SELECT FROM waiting)
+          AND NOT EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = $1)
+    )
+    SELECT f.state, f.id, f.http_status, f.message, f.finished_at
+    FROM fate f
+    WHERE has_table_privilege($2, 'target_profile.response', 'SELECT')
+       OR EXISTS (SELECT FROM pg_roles r WHERE r.rolname = f.enqueued_by AND pg_has_role($2, r.oid, 'USAGE'))
+$$;
+
+-- Whoever may read the tables does; for others wait looks, with the rights of the tables' owner, and at nothing but their own entries.
+CREATE OR REPLACE FUNCTION target_profile.result(id bigint)
+    RETURNS TABLE (state text, response_id bigint, http_status integer, message text, finished_at timestamptz)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    asked_by oid := (SELECT r.oid FROM pg_roles r WHERE r.rolname = current_user);
+BEGIN
+    IF has_function_privilege('target_profile._fate(bigint, oid)', 'EXECUTE')
+        AND has_table_privilege('target_profile.outbox', 'SELECT')
+        AND has_table_privilege('target_profile.dead_letter', 'SELECT')
+        AND has_table_privilege('target_profile.response', 'SELECT')
+    THEN
+        RETURN QUERY SELECT f.* FROM target_profile._fate(result.id, asked_by) f;
+    ELSE
+        -- A time below zero: without waiting, and of an entry of this very transaction too.
+        RETURN QUERY SELECT w.* FROM target_profile.wait(result.id, '-1 s') w;
+    END IF;
+END
+$$;
+
+COMMENT ON FUNCTION target_profile.result(bigint) IS
+    'What became of an entry: waiting, in flight, accepted, dead or discarded; no row if there is no record of it, or it is another role''s';
+
+-- What was installed with another search_path may have been bound to what somebody had put there: the views are made anew.
+
+CREATE OR REPLACE VIEW target_profile.worker AS
+SELECT database, pid, state, since, last_error, last_error_at FROM target_profile._workers();
+
+-- What counts of the quota is the minutes whose end is not 24 hours old. How a client stands is decided in the library.
+CREATE OR REPLACE VIEW target_profile.status AS
+WITH waiting AS (
+    SELECT o.client_code, count(*) AS backlog, count(*) FILTER (WHERE o.priority >= 0) AS fresh,
+        min(o.enqueued_at) FILTER (WHERE pg_catalog.isfinite(o.enqueued_at)) AS oldest
+    FROM target_profile.outbox o
+    GROUP BY o.client_code
+), used AS (
+    SELECT a.client_code, array_agg(a.minute) AS minutes, array_agg(a.sent) AS sent, array_agg(a.sent_backfill) AS backfill
+    FROM target_profile.activity a
+    WHERE a.minute > pg_catalog.clock_timestamp() - interval '24 hours 1 minute'
+    GROUP BY a.client_code
+)
+SELECT c.client_code, s.state, s.reason, s.since, s.next_try_at, coalesce(w.backlog, 0) AS backlog,
+    pg_catalog.clock_timestamp() - w.oldest AS oldest_age, s.quota_used, s.quota_left, s.quota_resumes_at, s.forecast
+FROM target_profile.client c
+LEFT JOIN target_profile.backing_off b USING (client_code)
+LEFT JOIN waiting w USING (client_code)
+LEFT JOIN used u USING (client_code)
+CROSS JOIN LATERAL target_profile._standing(
+    adopted => target_profile._is_adopted(),
+    paused_at => c.paused_at, paused_by => c.paused_by, pause_reason => c.pause_reason,
+    failing_since => b.since, next_probe_at => b.next_try_at, failure => b.reason,
+    waiting => coalesce(w.backlog, 0), waiting_fresh => coalesce(w.fresh, 0),
+    daily_quota => c.daily_quota, backfill_share => c.backfill_share,
+    minutes => u.minutes, sent => u.sent, sent_backfill => u.backfill) s
+ORDER BY c.client_code;
+
+-- Whether it is still so. A trigger is known by its function and its arguments, so one that was renamed is found.
+CREATE OR REPLACE VIEW target_profile.watch_state AS
+WITH ours AS (
+    SELECT t.tgrelid, t.tgenabled, p.proname,
+        pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), E'\\000') AS args
+    FROM pg_catalog.pg_trigger t
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    WHERE p.pronamespace = 'target_profile'::pg_catalog.regnamespace AND p.proname IN ('_watch_row', '_watch_flush')
+)
+SELECT w."table", w.client_code, w.id_kind,
+    CASE
+        WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = w."table") THEN 'table dropped'
+        WHEN NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = w.client_code) THEN 'client not registered'
+        WHEN EXISTS (
+            SELECT FROM (
+                SELECT name, NULL FROM pg_catalog.unnest(w.id_columns) AS name
+                UNION ALL
+                SELECT name, CASE WHEN pg_catalog.strpos(name, '=') > 0
+                    THEN pg_catalog.substr(name, pg_catalog.strpos(name, '=') + 1) END
+                FROM pg_catalog.unnest(w.attrs) AS name
+            ) AS given (name, renamed)
+            WHERE NOT EXISTS (
+                SELECT FROM pg_catalog.pg_attribute a
+                WHERE a.attrelid = w."table" AND a.attnum > 0 AND NOT a.attisdropped AND a.attname IN (given.name, given.renamed))
+        ) THEN 'column missing'
+        WHEN present.rows < 2 OR present.flushes < 1 THEN 'trigger missing'
+        WHEN present.disabled THEN 'trigger disabled'
+        ELSE 'ok'
+    END AS state
+FROM target_profile.watched_table w
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE o.proname = '_watch_row') AS rows,
+        count(*) FILTER (WHERE o.proname = '_watch_flush') AS flushes,
+        coalesce(pg_catalog.bool_or(o.tgenabled IN ('D', 'R')), false) AS disabled
+    FROM ours o
+    WHERE o.tgrelid = w."table"
+      AND (o.proname = '_watch_flush' OR (o.args[1] = w.client_code AND o.args[2] = w.id_kind))
+) present
+ORDER BY w.schema_name, w.table_name, w.client_code, w.id_kind;
+
+-- Whether it is running is a lock of the session that runs it, and no flag: a crash leaves no lock. A condition and an error tell of
+-- what is in the table: they are shown to whoever started the run, to the table's owner and to whoever may read backfill_run.
+CREATE OR REPLACE VIEW target_profile.backfill_progress WITH (security_barrier) AS
+SELECT r."table", r.client_code, r.id_kind, r."where",
+    CASE
+        WHEN r.finished_at IS NOT NULL THEN 'finished'
+        WHEN is_running AND r.stop_requested THEN 'stopping'
+        WHEN is_running THEN 'running'
+        WHEN r.last_error IS NOT NULL THEN 'failed'
+        WHEN r.stopped_at IS NOT NULL THEN 'stopped'
+        ELSE 'interrupted'
+    END AS state,
+    r.rows_done,
+    CASE WHEN r.finished_at IS NULL THEN greatest(r.total_estimate, r.rows_done) ELSE r.rows_done END AS total_estimate,
+    rate.rows_per_second AS rate,
+    CASE
+        WHEN r.finished_at IS NULL AND is_running
+        THEN pg_catalog.make_interval(secs => greatest(r.total_estimate - r.rows_done, 0) / nullif(rate.rows_per_second, 0))
+    END AS time_left,
+    r.entries, r.invalid, r.without_id, pg_catalog.cardinality(r.locked_ids) AS locked,
+    r.started_by, r.started_at, r.last_chunk_at, r.stopped_at, r.finished_at, r.last_error
+FROM target_profile.backfill_run r
+CROSS JOIN LATERAL (
+    SELECT EXISTS (
+        SELECT FROM pg_catalog.pg_locks l
+        WHERE l.locktype = 'object' AND l.classid = 'target_profile.backfill_run'::pg_catalog.regclass
+          AND l.objid = r.id::pg_catalog.oid AND l.objsubid = 0 AND l.granted
+          AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database()))
+) alive (is_running)
+CROSS JOIN LATERAL (
+    SELECT pg_catalog.round(((r.rows_done - r.called_rows)
+        / nullif(extract(epoch FROM r.last_chunk_at - r.called_at), 0))::numeric, 1)::double precision
+) rate (rows_per_second)
+WHERE pg_catalog.has_table_privilege('target_profile.backfill_run'::pg_catalog.regclass, 'SELECT')
+    OR EXISTS (
+        SELECT FROM pg_catalog.pg_roles o
+        WHERE pg_catalog.pg_has_role(o.oid, 'USAGE')
+          AND (o.rolname = r.started_by OR o.oid = (SELECT c.relowner FROM pg_catalog.pg_class c WHERE c.oid = r."table")))
+ORDER BY r.schema_name, r.table_name, r.client_code, r.id_kind;
+
+-- The levels: a writer may read backfill_progress, and asks for his own entries only.
+
+-- The grants of a level, as GRANT or REVOKE wants them, one a row.
+CREATE OR REPLACE FUNCTION target_profile._privileges(level text) RETURNS TABLE (privilege text, object text)
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF level IS NULL OR level NOT IN ('writer', 'reader', 'admin') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'unrecognized level',
+            DETAIL = format('The level is %L.', level),
+            HINT = 'Levels are writer, reader and admin.';
+    END IF;
+    -- Every level: the schema's name, and what became of an entry of one's own.
+    RETURN QUERY
+    SELECT 'USAGE', 'SCHEMA target_profile'
+    UNION ALL
+    SELECT 'EXECUTE', 'FUNCTION ' || f::text
+    FROM unnest(ARRAY['target_profile.result(bigint)', 'target_profile.wait(bigint, interval)']::regprocedure[]) f;
+    IF level IN ('writer', 'admin') THEN
+        RETURN QUERY
+        SELECT 'EXECUTE', 'ROUTINE ' || f::text
+        FROM unnest(target_profile._entry_points() || target_profile._watch_functions()) f;
+    END IF;
+    IF level = 'writer' THEN
+        -- Whoever may backfill sees how far his own runs are, and those of his tables.
+        RETURN QUERY
+        SELECT 'SELECT', 'TABLE target_profile.backfill_progress';
+    END IF;
+    IF level IN ('reader', 'admin') THEN
+        RETURN QUERY
+        SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
+        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker',
+            'watched_table', 'watch_state', 'backfill_run', 'backfill_progress']) t;
+        RETURN QUERY
+        SELECT 'EXECUTE', 'FUNCTION ' || f::text
+        FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
+            'target_profile._system_identifier()', 'target_profile._fate(bigint, oid)',
+            'target_profile._last_response(bigint, timestamptz)',
+            'target_profile._in_flight(text, text, text, bigint)']::regprocedure[] || target_profile._standing_function()) f;
+        RETURN QUERY
+        SELECT 'EXECUTE', 'FUNCTION ' || f::text
+        FROM unnest(target_profile._entry_points()) f
+        WHERE f::oid IN (SELECT p.oid FROM pg_proc p WHERE p.proname = 'target_profile_preview');
+    END IF;
+    IF level = 'reader' THEN
+        -- All of client but the token.
+        RETURN QUERY
+        SELECT format('SELECT (%s)', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)),
+            'TABLE target_profile.client'
+        FROM pg_attribute a
+        WHERE a.attrelid = 'target_profile.client'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+          AND a.attname <> 'auth_token';
+    END IF;
+    IF level = 'admin' THEN
+        RETURN QUERY
+        SELECT 'SELECT', 'TABLE target_profile.client'
+        UNION ALL
+        SELECT 'SELECT', 'TABLE target_profile.binding'
+        UNION ALL
+        SELECT 'EXECUTE', 'FUNCTION ' || p.oid::regprocedure
+        FROM pg_proc p
+        WHERE p.pronamespace = 'target_profile'::regnamespace
+          AND p.proname IN ('add_client', 'set_client', 'remove_client', 'pause', 'resume', 'adopt', 'retry', 'retry_all', 'discard');
+    END IF;
+END
+$$;
+
+-- Who has a level has what it now comprises.
+DO $$
+DECLARE
+    holder record;
+BEGIN
+    EXECUTE 'REVOKE ALL ON FUNCTION target_profile._fate(bigint, oid), target_profile._last_response(bigint, timestamptz) FROM PUBLIC';
+    FOR holder IN
+        SELECT DISTINCT a.grantee::regrole AS name
+        FROM pg_proc p, aclexplode(p.proacl) a
+        WHERE p.oid IN ('target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
+        'target_profile._last_response(bigint, timestamptz)'::regprocedure)
+          AND a.grantee NOT IN (0, p.proowner)
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION target_profile._in_flight(text, text, text, bigint), '
+            'target_profile._fate(bigint, oid), target_profile._last_response(bigint, timestamptz) FROM %s', holder.name);
+    END LOOP;
+    FOR holder IN
+        SELECT r.oid::regrole AS name, target_profile._has_level(r.oid::regrole, 'writer') AS writes,
+            target_profile._has_level(r.oid::regrole, 'reader') OR target_profile._has_level(r.oid::regrole, 'admin') AS reads
+        FROM pg_roles r
+    LOOP
+        IF holder.writes THEN
+            EXECUTE format('GRANT SELECT ON target_profile.backfill_progress TO %s', holder.name);
+        END IF;
+        IF holder.reads THEN
+            EXECUTE format('GRANT EXECUTE ON FUNCTION target_profile._in_flight(text, text, text, bigint), '
+                'target_profile._fate(bigint, oid), target_profile._last_response(bigint, timestamptz) TO %s', holder.name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Nothing is for everybody, whatever the default privileges of the role that installed 0.1.0 were.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT 'pg_namespace'::regclass AS class, n.oid, 'SCHEMA ' || n.oid::regnamespace AS object
+        FROM pg_namespace n, aclexplode(n.nspacl) a
+        WHERE n.oid = 'target_profile'::regnamespace AND a.grantee = 0
+        UNION
+        SELECT 'pg_class'::regclass, c.oid, CASE c.relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || c.oid::regclass
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'target_profile'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S') AND a.grantee = 0
+        UNION
+        SELECT 'pg_proc'::regclass, p.oid, 'ROUTINE ' || p.oid::regprocedure
+        FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        WHERE (p.pronamespace = 'target_profile'::regnamespace OR p.oid = ANY (target_profile._entry_points())) AND a.grantee = 0
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', granted.object);
+        DELETE FROM pg_shdepend d
+        WHERE d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()) AND d.deptype = 'i'
+          AND d.classid = granted.class AND d.objid = granted.oid;
+        DELETE FROM pg_init_privs p WHERE p.classoid = granted.class AND p.objoid = granted.oid;
+    END LOOP;
+END
+$$;
+
+-- What is granted in an extension's script counts as part of the extension, with all that was granted on the object before, and
+-- pg_dump leaves it out. These are grants to the roles of this server: a dump must have them. (pg_shdepend has something of it from
+-- PostgreSQL 17 on.)
+DELETE FROM pg_shdepend d
+WHERE d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()) AND d.deptype = 'i'
+  AND ((d.classid = 'pg_class'::regclass AND d.objid = 'target_profile.backfill_progress'::regclass)
+    OR (d.classid = 'pg_proc'::regclass AND d.objid IN (
+        'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
+        'target_profile._last_response(bigint, timestamptz)'::regprocedure)));
+DELETE FROM pg_init_privs p
+WHERE p.classoid = 'pg_class'::regclass AND p.objoid = 'target_profile.backfill_progress'::regclass;
+UPDATE pg_init_privs i
+SET initprivs = ARRAY(
+    SELECT kept FROM unnest(i.initprivs) kept
+    WHERE (SELECT a.grantee FROM aclexplode(ARRAY[kept]) a LIMIT 1) = (SELECT p.proowner FROM pg_proc p WHERE p.oid = i.objoid))
+WHERE i.classoid = 'pg_proc'::regclass AND i.objoid IN (
+    'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
+        'target_profile._last_response(bigint, timestamptz)'::regprocedure);
+
+-- Nothing that is left may be bound to what is neither Postgres' own nor the extension's.
+DO $$
+DECLARE
+    bound record;
+BEGIN
+    FOR bound IN
+        WITH member AS (
+            SELECT d.classid, d.objid
+            FROM pg_depend d
+            JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+            WHERE e.extname = 'target_profile' AND d.deptype = 'e'
+        ), part AS (
+            SELECT m.classid, m.objid FROM member m
+            UNION ALL
+            SELECT 'pg_rewrite'::regclass, w.oid
+            FROM pg_rewrite w JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = w.ev_class
+            UNION ALL
+            SELECT 'pg_attrdef'::regclass, a.oid
+            FROM pg_attrdef a JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = a.adrelid
+            UNION ALL
+            SELECT 'pg_constraint'::regclass, c.oid
+            FROM pg_constraint c JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = c.conrelid
+            UNION ALL
+            SELECT 'pg_class'::regclass, i.indexrelid
+            FROM pg_index i JOIN member m ON m.classid = 'pg_class'::regclass AND m.objid = i.indrelid
+        )
+        SELECT DISTINCT pg_describe_object(p.classid, p.objid, 0) AS ours, pg_describe_object(d.refclassid, d.refobjid, 0) AS others
+        FROM part p
+        JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.objid
+        CROSS JOIN LATERAL pg_identify_object(d.refclassid, d.refobjid, 0) o
+        WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass, 'pg_class'::regclass,
+                'pg_cast'::regclass, 'pg_collation'::regclass, 'pg_opclass'::regclass)
+          AND o.schema NOT IN ('pg_catalog', 'target_profile')
+          AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid)
+    LOOP
+        RAISE WARNING USING
+            MESSAGE = format('%s depends on %s', bound.ours, bound.others),
+            DETAIL = 'That is part of neither PostgreSQL nor target_profile.',
+            HINT = 'If you have not made it so, somebody has had it run by others: look at what it does, and drop it.';
+    END LOOP;
+END
+$$;
+
+-- What runs as the owner sees all rows of his tables, or says why not: policies that are forced on them must not make them look empty.
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN
+        SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'target_profile'::regnamespace AND p.prosecdef
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET row_security = off', f);
+    END LOOP;
+END
+$$;
+
+COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, what is wrong';
+COMMENT ON COLUMN target_profile.worker.last_error IS 'What is wrong at present, or what an upgrade still needs; null when it is over';
+COMMENT ON COLUMN target_profile.worker.last_error_at IS 'When an error happened last; stays when it is over';
 
 -- The worker looks at the versions anew.
 SELECT target_profile._wake();

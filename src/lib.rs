@@ -12,6 +12,7 @@ compile_error!("a panic must unwind into an SQL error: an abort would restart th
 
 pgrx::pg_module_magic!();
 
+pgrx::extension_sql_file!("../sql/bootstrap.sql", name = "bootstrap", bootstrap);
 pgrx::extension_sql_file!(
     "../sql/tables.sql",
     name = "tables",
@@ -35,7 +36,7 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../sql/entries.sql",
     name = "entries",
-    requires = ["partitions", pg::result::_in_flight]
+    requires = ["partitions", pg::result::_in_flight, pg::result::wait]
 );
 pgrx::extension_sql_file!(
     "../sql/views.sql",

@@ -1,4 +1,4 @@
 -- The operators by which a type's values are ordered, as they are written.
 SELECT n.nspname::pg_catalog.text, o.oprname::pg_catalog.text
-FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) o.oprnamespace
-WHERE o.oid OPERATOR(pg_catalog.=) $1
+FROM pg_catalog.pg_operator o JOIN pg_catalog.pg_namespace n ON n.oid = o.oprnamespace
+WHERE o.oid = $1

@@ -1,5 +1,4 @@
--- Runs with the owner's rights under the caller's search_path.
 UPDATE target_profile.backfill_run r
 SET sorts = $2, schema_name = $3, table_name = $4, called_at = pg_catalog.clock_timestamp(), called_rows = r.rows_done,
     stop_requested = false, stopped_at = NULL, last_error = NULL
-WHERE r.id OPERATOR(pg_catalog.=) $1
+WHERE r.id = $1

@@ -1,6 +1,5 @@
--- Runs with the owner's rights under the caller's search_path: every operator is qualified.
 SELECT c.client_code, c.endpoint, c.auth_token, c.method, c.daily_quota, c.backfill_share, c.delay, c.arrays, c.null_value,
        c.max_attempts, c.max_age, c.max_in_flight, c.timeout, c.paused_at IS NOT NULL, c.resumed_at
 FROM target_profile.client c
-WHERE $1 IS NULL OR c.client_code OPERATOR(pg_catalog.=) $1
+WHERE $1 IS NULL OR c.client_code = $1
 ORDER BY c.client_code

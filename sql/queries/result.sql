@@ -1,1 +1,1 @@
-SELECT r.state, r.response_id, r.http_status, r.message, r.finished_at FROM target_profile.result($1) r
+SELECT f.state, f.response_id, f.http_status, f.message, f.finished_at FROM target_profile._fate($1, $2) f

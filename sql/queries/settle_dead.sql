@@ -10,7 +10,7 @@ WITH given_up AS (
 )
 INSERT INTO target_profile.dead_letter
     (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at, last_outcome,
-     reason, response_id)
+     reason, response_id, enqueued_by)
 SELECT g.id, g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, d.attempts,
-    g.next_attempt_at, coalesce(d.outcome, g.last_outcome), d.reason, d.response_id
+    g.next_attempt_at, coalesce(d.outcome, g.last_outcome), d.reason, d.response_id, g.enqueued_by
 FROM gone g JOIN given_up d USING (id)

@@ -1,7 +1,7 @@
 -- Its columns, each with whether equal texts of it are the same texts, and whether its type fixes the length of its values.
 SELECT a.attname::pg_catalog.text, a.atttypid, t.typtype::pg_catalog.text,
-    coalesce(co.collisdeterministic, true), a.atttypmod OPERATOR(pg_catalog.>) 0
+    coalesce(co.collisdeterministic, true), a.atttypmod > 0
 FROM pg_catalog.pg_attribute a
-JOIN pg_catalog.pg_type t ON t.oid OPERATOR(pg_catalog.=) a.atttypid
-LEFT JOIN pg_catalog.pg_collation co ON co.oid OPERATOR(pg_catalog.=) a.attcollation
-WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.>) 0 AND NOT a.attisdropped
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
+WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped

@@ -1,12 +1,11 @@
--- Whether the table is watched with just these arguments, and all is well. Runs with the owner's rights under the caller's
--- search_path: every operator is qualified, and there is no IS DISTINCT FROM, which cannot be. No condition is ''.
+-- Whether the table is watched with just these arguments, and all is well.
 SELECT true
 FROM target_profile.watched_table w
-JOIN target_profile.watch_state s ON s."table" OPERATOR(pg_catalog.=) w."table"
-    AND s.client_code OPERATOR(pg_catalog.=) w.client_code AND s.id_kind OPERATOR(pg_catalog.=) w.id_kind
-WHERE w."table" OPERATOR(pg_catalog.=) $1 AND w.client_code OPERATOR(pg_catalog.=) $2
-  AND w.id_kind OPERATOR(pg_catalog.=) $3 AND w.id_column OPERATOR(pg_catalog.=) $4
-  AND w.attrs OPERATOR(pg_catalog.=) $5 AND w.send OPERATOR(pg_catalog.=) $6
-  AND coalesce(w."when", '') OPERATOR(pg_catalog.=) coalesce($7, '') AND w.priority OPERATOR(pg_catalog.=) $8
-  AND w.on_invalid OPERATOR(pg_catalog.=) $9 AND w.always OPERATOR(pg_catalog.=) $10
-  AND s.state OPERATOR(pg_catalog.=) 'ok'
+JOIN target_profile.watch_state s ON s."table" = w."table"
+    AND s.client_code = w.client_code AND s.id_kind = w.id_kind
+WHERE w."table" = $1 AND w.client_code = $2
+  AND w.id_kind = $3 AND w.id_column = $4
+  AND w.attrs = $5 AND w.send = $6
+  AND w."when" IS NOT DISTINCT FROM $7 AND w.priority = $8
+  AND w.on_invalid = $9 AND w.always = $10
+  AND s.state = 'ok'

@@ -1,8 +1,8 @@
--- Runs with the owner's rights under the caller's search_path. What a dropped table of the same name has left goes.
+-- What a dropped table of the same name has left goes.
 WITH gone AS (
     DELETE FROM target_profile.watched_table w
-    WHERE w.schema_name OPERATOR(pg_catalog.=) $11 AND w.table_name OPERATOR(pg_catalog.=) $12
-      AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) w."table")
+    WHERE w.schema_name = $11 AND w.table_name = $12
+      AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = w."table")
 )
 INSERT INTO target_profile.watched_table
     ("table", client_code, id_kind, id_column, attrs, send, "when", priority, on_invalid, always, schema_name, table_name,

@@ -26,6 +26,8 @@ pub struct Extent {
     pub order: String,
     /// The condition, as it was given.
     pub condition: Option<String>,
+    /// What it means to whoever gave it: the same words may mean something else to another role, or under another `search_path`.
+    pub meaning: Option<String>,
 }
 
 /// Where a call begins.
@@ -42,6 +44,8 @@ pub enum Begin {
 pub enum Refusal {
     /// That one sends other rows.
     OtherCondition,
+    /// That one has the same condition, whose words mean something else now.
+    OtherMeaning,
     /// That one reads them in another order.
     OtherOrder,
 }
@@ -55,6 +59,8 @@ pub fn begin(unfinished: Option<&Extent>, asked: &Extent, restart: bool) -> Resu
         Some(last) if !restart => {
             if last.condition != asked.condition {
                 Err(Refusal::OtherCondition)
+            } else if last.meaning != asked.meaning {
+                Err(Refusal::OtherMeaning)
             } else if last.order != asked.order {
                 Err(Refusal::OtherOrder)
             } else {

@@ -158,29 +158,37 @@ fn begin(
     let asked = Extent {
         order,
         condition: condition.map(str::to_owned),
+        meaning: written.clone(),
     };
     let unfinished = (!run.is_finished).then(|| Extent {
         order: run.order.clone(),
         condition: run.given.clone(),
+        meaning: run.meaning.clone(),
     });
+    let me = current_user();
     let begin = backfill::begin(unfinished.as_ref(), &asked, restart).map_err(|refusal| BackfillFault::Unfinished {
         table: table.quoted(),
         refusal,
         last: match refusal {
             backfill::Refusal::OtherCondition => run.given.clone(),
             backfill::Refusal::OtherOrder => Some(run.order.clone()),
+            backfill::Refusal::OtherMeaning => None,
         },
+        other: (run.started_by != me).then(|| run.started_by.clone()),
     })?;
     run.sorts = sorts;
     match begin {
         Begin::New => {
             run.order = asked.order;
             run.given = asked.condition;
-            run.condition = written;
-            run.start(&table, total, &current_user())?;
+            run.meaning = asked.meaning;
+            run.started_by = me;
+            run.start(&table, total)?;
         }
         Begin::Resume => run.resume(&table)?,
     }
+    // Of an earlier run the place is taken over, and not the words.
+    run::is_mine(run.id, written);
     if sorts {
         notice!(
             "no index of table {} gives the order of its ids: each chunk reads and sorts the whole table",
@@ -211,12 +219,13 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
     // SAFETY: inside a transaction; as the entries will lock it, but before any row is locked.
     unsafe { pg_sys::LockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
     Spi::connect(|_| {
-        let reading = Reading::again(&table, &watch, &run)?;
+        let reading = Reading::again(&table, &watch, run::my_condition(id)?.as_deref(), &run)?;
         if reading.order != run.order {
             return Err(Fault::Backfill(BackfillFault::Unfinished {
                 table: table.quoted(),
                 refusal: backfill::Refusal::OtherOrder,
                 last: Some(run.order),
+                other: None,
             }));
         }
         let mut chunk = Chunk {

@@ -19,6 +19,7 @@ use target_profile_core::id::ProfileId;
 
 use super::errors::{Fault, or_raise};
 use super::outbox::{self, Entry, Origin};
+use super::writer;
 
 thread_local! {
     static COLLECTED: RefCell<Collected<Entry>> = const { RefCell::new(Collected::new()) };
@@ -33,6 +34,7 @@ pub fn collect(origin: &Rc<Origin>, profile_id: ProfileId, attrs: FlatAttrs) -> 
     register();
     let entry = Entry {
         id: outbox::draw_id()?,
+        writer: writer::current(),
         origin: Rc::clone(origin),
         profile_id,
         attrs,

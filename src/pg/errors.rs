@@ -59,6 +59,17 @@ pub enum Fault {
     /// A trigger that cannot do its work as it was created.
     #[error("{0}")]
     Trigger(TriggerFault),
+    /// Something of the extension that belongs to another role than its outbox.
+    #[error(
+        "{object} belongs to role {owner}, which does not have the rights of the owner of target_profile.outbox: give all that \
+         target_profile has to one role (ALTER … OWNER TO)"
+    )]
+    ForeignOwner {
+        /// As Postgres describes it.
+        object: String,
+        /// Whose it is.
+        owner: String,
+    },
     /// A result of our own SQL that is not what it must be: a bug, or tables changed by hand.
     #[error("unexpected result of an internal query: {0}")]
     Spi(#[from] pgrx::spi::Error),
@@ -226,9 +237,11 @@ impl Fault {
             Self::Watch(fault) => fault.sqlstate(),
             Self::Backfill(fault) => fault.sqlstate(),
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            Self::BadClient { .. } | Self::WaitForOwn(_) | Self::WaitInFixedSnapshot | Self::NotPreloaded => {
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::BadClient { .. }
+            | Self::ForeignOwner { .. }
+            | Self::WaitForOwn(_)
+            | Self::WaitInFixedSnapshot
+            | Self::NotPreloaded => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Spi(_) | Self::Internal(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -265,6 +278,7 @@ impl Fault {
                 "Register it with target_profile.add_client; target_profile.client lists the clients that are."
             }
             Self::BadClient { .. } => "Mend the settings with target_profile.set_client.",
+            Self::ForeignOwner { .. } => "ALTER … OWNER TO gives it to the role that has the rest.",
             Self::Pause => "Use target_profile.pause and target_profile.resume.",
             Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",
             Self::WaitForOwn(_) => {

@@ -1,5 +1,7 @@
 //! Expressions that a user gives as text: parsed by themselves before they go into a statement.
 
+mod temporary;
+
 use std::ffi::{CStr, CString, c_char, c_void};
 
 use pgrx::PgTryBuilder;
@@ -7,7 +9,7 @@ use pgrx::prelude::*;
 use target_profile_core::condition::{Condition, Row};
 
 use super::errors::{Fault, WatchFault};
-use super::session::with_settings;
+use super::session::{TEXT, with_pinned_path, with_settings};
 
 unsafe extern "C-unwind" {
     /// nodes/nodeFuncs.h: calls the function for each part of what the parser has made.
@@ -89,9 +91,17 @@ pub fn id(table: pg_sys::Oid, text: &str) -> Result<Id, Fault> {
         if columns.is_empty() {
             return Err(fault(text, Some("it names no column".to_owned())));
         }
+        if temporary::mentions_temporary(expression) {
+            return Err(fault(
+                text,
+                Some("it mentions something of pg_temp, which ends with this session".to_owned()),
+            ));
+        }
         let context = pg_sys::deparse_context_for(c"new".as_ptr(), table);
-        let text = with_settings(&[(c"search_path", c"pg_catalog")], || {
-            owned(pg_sys::deparse_expression(expression, context, false, false))
+        // A name that is not qualified is one of pg_catalog then, whoever reads it: what is in pg_temp was refused.
+        // A constant is written as it will be read.
+        let text = with_settings(&TEXT, || {
+            with_pinned_path(|| owned(pg_sys::deparse_expression(expression, context, false, false)))
         });
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         Ok(Id { text, columns })

@@ -26,6 +26,8 @@ pub struct Row<'a> {
     pub attrs: &'a FlatAttrs,
     pub priority: i16,
     pub source: &'a str,
+    /// A role's name.
+    pub enqueued_by: Option<&'a str>,
 }
 
 /// As an INSERT locks a table and its indexes.
@@ -34,7 +36,10 @@ const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 /// Until the transaction ends: the next entry of the transaction finds it.
 const KEEP_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
 
-const COLUMNS: usize = 12;
+const COLUMNS: usize = 13;
+
+/// The columns that version 0.1.0 of the SQL objects knows: all but the last.
+const COLUMNS_AT_FIRST: usize = 12;
 
 /// The table as sql/tables.sql makes it.
 const LAYOUT: [(&str, pg_sys::Oid); COLUMNS] = [
@@ -50,6 +55,7 @@ const LAYOUT: [(&str, pg_sys::Oid); COLUMNS] = [
     ("next_attempt_at", pg_sys::TIMESTAMPTZOID),
     ("last_outcome", pg_sys::TEXTOID),
     ("retried_at", pg_sys::TIMESTAMPTZOID),
+    ("enqueued_by", pg_sys::TEXTOID),
 ];
 
 /// So many rows go into the table together.
@@ -101,7 +107,7 @@ unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
                     .as_ref()
                     .is_some_and(|methods| methods.multi_insert.is_some())
                 && constraints.is_none_or(|constraints| constraints.num_check == 0 && !constraints.has_generated_stored)
-                && descriptor.len() == COLUMNS
+                && (COLUMNS_AT_FIRST..=COLUMNS).contains(&descriptor.len())
                 && descriptor.iter().zip(LAYOUT).all(|(column, (name, oid))| {
                     !column.attisdropped && column.name() == name && column.atttypid == oid
                 })
@@ -193,6 +199,7 @@ struct Common<'r> {
     client_code: Text<'r>,
     id_kind: Text<'r>,
     source: Text<'r>,
+    enqueued_by: Text<'r>,
 }
 
 #[derive(Default)]
@@ -381,9 +388,13 @@ unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mu
             None,
             None,
             None,
+            row.enqueued_by.map(|name| common.enqueued_by.datum(name)),
         ];
-        let places = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
-        let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS);
+        let columns = usize::try_from((*(*slot).tts_tupleDescriptor).natts)
+            .unwrap_or(0)
+            .min(COLUMNS);
+        let places = std::slice::from_raw_parts_mut((*slot).tts_values, columns);
+        let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, columns);
         for ((place, is_null), value) in places.iter_mut().zip(nulls).zip(values) {
             *is_null = value.is_none();
             *place = value.unwrap_or(pg_sys::Datum::from(0));

@@ -22,6 +22,7 @@ pub mod launcher;
 mod list;
 pub mod outbox;
 pub mod owner;
+pub mod pins;
 pub mod report;
 pub mod result;
 pub mod row_id;
@@ -45,6 +46,7 @@ pub mod wake;
 pub mod watch;
 pub mod wiring;
 pub mod worker;
+pub mod writer;
 
 use pgrx::pg_sys;
 

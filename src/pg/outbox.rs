@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
@@ -11,17 +12,27 @@ use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
 use super::launcher;
-use super::owner::{Outbox, as_owner};
+use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
-use super::{unguarded, wake};
+use super::{unguarded, wake, writer};
 
 thread_local! {
     static ENQUEUE: Statement = const {
         use pg_sys::BuiltinOid::{INT2ARRAYOID, INT8ARRAYOID, TEXTARRAYOID};
         Statement::new(
             include_str!("../../sql/queries/enqueue.sql"),
+            &[
+                INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID,
+                TEXTARRAYOID,
+            ],
+        )
+    };
+    static ENQUEUE_0_1: Statement = const {
+        use pg_sys::BuiltinOid::{INT2ARRAYOID, INT8ARRAYOID, TEXTARRAYOID};
+        Statement::new(
+            include_str!("../../sql/queries/enqueue_0_1.sql"),
             &[INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID],
         )
     };
@@ -41,6 +52,7 @@ thread_local! {
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
     let id = draw_id()?;
+    let enqueued_by = writer::name(writer::current());
     let row = Row {
         id,
         client_code: key.client.as_str(),
@@ -49,36 +61,36 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         attrs,
         priority,
         source,
+        enqueued_by: enqueued_by.as_deref(),
     };
-    as_owner(|| insert(&[row]))?;
+    insert(&[row])?;
     wake::at_commit();
     Ok(id)
 }
 
 fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
-    if insertion::insert(rows)? {
+    if as_owner_unpinned(|| insertion::insert(rows))? {
         return Ok(());
     }
-    Spi::connect_mut(|client| {
-        ENQUEUE.with(|statement| {
-            statement.update(
-                client,
-                &[
-                    rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
-                    texts(rows, |row| row.client_code).into(),
-                    texts(rows, |row| row.id_kind).into(),
-                    texts(rows, |row| row.profile_id).into(),
-                    rows.iter()
-                        .map(|row| row.attrs.to_json_text())
-                        .collect::<Vec<_>>()
-                        .into(),
-                    rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
-                    texts(rows, |row| row.source).into(),
-                ],
-            )?;
-            Ok(())
-        })
-    })
+    let mut values: Vec<DatumWithOid<'_>> = vec![
+        rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
+        texts(rows, |row| row.client_code).into(),
+        texts(rows, |row| row.id_kind).into(),
+        texts(rows, |row| row.profile_id).into(),
+        rows.iter()
+            .map(|row| row.attrs.to_json_text())
+            .collect::<Vec<_>>()
+            .into(),
+        rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
+        texts(rows, |row| row.source).into(),
+    ];
+    let statement = if writer::is_recorded() {
+        values.push(rows.iter().map(|row| row.enqueued_by).collect::<Vec<_>>().into());
+        &ENQUEUE
+    } else {
+        &ENQUEUE_0_1
+    };
+    as_owner(|| Spi::connect_mut(|client| statement.with(|statement| statement.update(client, &values).map(|_| ()))))
 }
 
 fn texts<'r>(rows: &'r [Row<'r>], text: impl Fn(&'r Row<'r>) -> &'r str) -> Vec<&'r str> {
@@ -103,6 +115,8 @@ pub struct Origin {
 pub struct Entry {
     /// From [`draw_id`].
     pub id: i64,
+    /// Who wrote the row.
+    pub writer: pg_sys::Oid,
     /// Where it comes from.
     pub origin: Rc<Origin>,
     /// Whose update it is.
@@ -146,6 +160,19 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
     if Outbox::find().is_none() {
         return Ok(());
     }
+    let mut writers: Vec<(pg_sys::Oid, Option<String>)> = Vec::new();
+    for entry in entries {
+        // Mostly there is but one.
+        if writers.iter().all(|(role, _)| *role != entry.writer) {
+            writers.push((entry.writer, writer::name(entry.writer)));
+        }
+    }
+    let name = |role| {
+        writers
+            .iter()
+            .find(|(known, _)| *known == role)
+            .and_then(|(_, name)| name.as_deref())
+    };
     let rows: Vec<Row<'_>> = entries
         .iter()
         .map(|entry| Row {
@@ -156,10 +183,11 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
             attrs: &entry.attrs,
             priority: entry.origin.priority,
             source: &entry.origin.source,
+            enqueued_by: name(entry.writer),
         })
         .collect();
     let _writable = Writable::again();
-    with_transaction_snapshot(|| as_owner(|| insert(&rows)))?;
+    with_transaction_snapshot(|| insert(&rows))?;
     wake::at_commit();
     Ok(())
 }

@@ -13,11 +13,15 @@ use super::owner::as_owner;
 use super::shared::{self, Slot};
 use super::snapshot::with_latest_snapshot;
 use super::statement::Statement;
-use super::wait_event;
+use super::{wait_event, writer};
 
 thread_local! {
     static RESULT: Statement = const {
-        Statement::new(include_str!("../../sql/queries/result.sql"), &[pg_sys::BuiltinOid::INT8OID])
+        use pg_sys::BuiltinOid::{INT8OID, OIDOID};
+        Statement::new(include_str!("../../sql/queries/result.sql"), &[INT8OID, OIDOID])
+    };
+    static RESULT_0_1: Statement = const {
+        Statement::new(include_str!("../../sql/queries/result_0_1.sql"), &[pg_sys::BuiltinOid::INT8OID])
     };
     static WAITING: Statement = const {
         Statement::new(include_str!("../../sql/queries/waiting_entry.sql"), &[pg_sys::BuiltinOid::INT8OID])
@@ -44,7 +48,8 @@ pub fn _in_flight(client_code: &str, id_kind: &str, profile_id: &str, id: i64) -
     }
 }
 
-/// Waits until the entry is settled, at most `timeout`, and says what became of it as `result` does.
+/// Waits until the entry is settled, at most `timeout`, and says what became of it as `result` does. Below zero it only looks, as
+/// `result` has it do for a role that may not read the tables.
 #[pg_extern(schema = "target_profile", volatile, parallel_unsafe)]
 #[allow(clippy::type_complexity, reason = "pgrx reads the columns from the signature")]
 pub fn wait(
@@ -60,12 +65,19 @@ pub fn wait(
         name!(finished_at, Option<TimestampWithTimeZone>),
     ),
 > {
-    TableIterator::once(or_raise(wait_for(id, timeout)))
+    TableIterator::new(or_raise(found(id, timeout)))
 }
 
-fn wait_for(id: Option<i64>, timeout: Option<Interval>) -> Result<Row, Fault> {
-    let id = id.ok_or(Fault::NullArgument("id"))?;
+fn found(id: Option<i64>, timeout: Option<Interval>) -> Result<Option<Row>, Fault> {
     let timeout = timeout.ok_or(Fault::NullArgument("timeout"))?;
+    if timeout.as_micros() < 0 {
+        let asked_by = writer::current();
+        return id.map_or(Ok(None), |id| as_owner(|| fate(id, asked_by)));
+    }
+    wait_for(id.ok_or(Fault::NullArgument("id"))?, timeout).map(Some)
+}
+
+fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
     let deadline = Instant::now() + Duration::from_micros(u64::try_from(timeout.as_micros()).unwrap_or(0));
     // SAFETY: a plain reader of the transaction's isolation level.
     if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
@@ -114,25 +126,29 @@ fn is_settled(row: &Row) -> bool {
 
 /// What is committed about the entry now.
 fn now(id: i64) -> Result<Option<Row>, Fault> {
-    as_owner(|| {
-        with_latest_snapshot(|| {
-            Spi::connect(|client| {
-                RESULT.with(|statement| {
-                    let rows = statement.select(client, &[id.into()])?;
-                    if rows.is_empty() {
-                        return Ok(None);
-                    }
-                    let row = rows.first();
-                    Ok(Some((
-                        row.get(1)?.ok_or(Fault::Internal("result.state"))?,
-                        row.get(2)?,
-                        row.get(3)?,
-                        row.get(4)?,
-                        row.get(5)?,
-                    )))
-                })
-            })
-        })
+    let asked_by = writer::current();
+    as_owner(|| with_latest_snapshot(|| fate(id, asked_by)))
+}
+
+/// What became of the entry, as far as that role may know.
+fn fate(id: i64, asked_by: pg_sys::Oid) -> Result<Option<Row>, Fault> {
+    Spi::connect(|client| {
+        let rows = if writer::is_recorded() {
+            RESULT.with(|statement| statement.select(client, &[id.into(), asked_by.into()]))?
+        } else {
+            RESULT_0_1.with(|statement| statement.select(client, &[id.into()]))?
+        };
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let row = rows.first();
+        Ok(Some((
+            row.get(1)?.ok_or(Fault::Internal("result.state"))?,
+            row.get(2)?,
+            row.get(3)?,
+            row.get(4)?,
+            row.get(5)?,
+        )))
     })
 }
 

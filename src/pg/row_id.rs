@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use pgrx::spi::OwnedPreparedStatement;
 
 use super::errors::{Fault, TriggerFault};
-use super::session::{TEXT, with_settings};
+use super::session::{TEXT, with_pinned_path, with_settings};
 use super::{subtransaction, value};
 
 /// What an argument that is an expression, and not a column's name, begins with.
@@ -45,8 +45,11 @@ impl IdExpression {
         &self.text
     }
 
-    /// The id of a row of the table; `None`: it is NULL. Computed with the rights of whoever writes the row, and in a subtransaction: an
-    /// error of it must not be one of the write.
+    /// The id of a row of the table; `None`: it is NULL. Computed in a subtransaction: an error of it must not be one of the write.
+    ///
+    /// With the rights of whoever writes the row, as the rest of the trigger, its WHEN, or a trigger function of the owner's own: whoever
+    /// writes into a table trusts its owner. So he may not bring along anything that the expression takes for something else: not
+    /// in his `search_path`, and not in his pg_temp.
     ///
     /// # Errors
     /// It cannot be computed.
@@ -57,7 +60,7 @@ impl IdExpression {
         let attempt = subtransaction::attempt(std::panic::AssertUnwindSafe(|| {
             with_settings(&TEXT, || {
                 // Names in the expression that are not of pg_catalog are qualified.
-                with_settings(&[(c"search_path", c"pg_catalog")], || {
+                with_pinned_path(|| {
                     // SAFETY: the caller's promise.
                     unsafe { self.compute(relation, row) }
                 })

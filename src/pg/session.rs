@@ -4,16 +4,35 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// What the text of dates, floats, intervals, ranges, money and whatever contains them depends on, fixed, so that every session sends
+/// What the text of dates, floats, intervals, ranges, money, names of objects and whatever contains them depends on, fixed, so that every session sends
 /// the same text for the same value.
-pub const TEXT: [(&CStr, &CStr); 6] = [
+pub const TEXT: [(&CStr, &CStr); 7] = [
     (c"datestyle", c"ISO, YMD"),
     (c"intervalstyle", c"iso_8601"),
     (c"timezone", c"UTC"),
     (c"bytea_output", c"hex"),
     (c"extra_float_digits", c"1"),
     (c"lc_monetary", c"C"),
+    (c"quote_all_identifiers", c"off"),
 ];
+
+/// Names are found in pg_catalog; pg_temp, which is searched first for types and tables where it is not named, comes last.
+const PATH: &CStr = c"pg_catalog, pg_temp";
+
+/// Runs `work` with names resolved in pg_catalog, whatever the session's `search_path` is: what is parsed or planned there, and what
+/// functions without a `search_path` of their own look up.
+pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
+    // SAFETY: the setting's own string, set before the first transaction of a session.
+    let path = unsafe {
+        let path = pg_sys::namespace_search_path;
+        (!path.is_null()).then(|| CStr::from_ptr(path))
+    };
+    if path == Some(PATH) {
+        work()
+    } else {
+        with_settings(&[(c"search_path", PATH)], work)
+    }
+}
 
 /// Runs `work` with other settings, which are those of the session again afterwards.
 pub fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -> T {

@@ -8,9 +8,11 @@ use pgrx::pg_sys;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::errors::Fault;
+use super::session::with_pinned_path;
 use super::versions::explaining;
 
-/// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed.
+/// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed. Its names are resolved in
+/// pg_catalog, whosever session it is.
 pub struct Statement {
     text: &'static str,
     types: &'static [pg_sys::BuiltinOid],
@@ -39,8 +41,10 @@ impl Statement {
 
     /// Runs it; it must not write, and gets no transaction id.
     pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
-        let plan = self.plan(client)?;
-        Ok(explaining(|| client.select(plan, None, args))?)
+        with_pinned_path(|| {
+            let plan = self.plan(client)?;
+            Ok(explaining(|| client.select(plan, None, args))?)
+        })
     }
 
     /// Runs it; it may write.
@@ -49,7 +53,9 @@ impl Statement {
         client: &mut SpiClient<'c>,
         args: &[DatumWithOid<'_>],
     ) -> Result<SpiTupleTable<'c>, Fault> {
-        let plan = self.plan(client)?;
-        Ok(explaining(|| client.update(plan, None, args))?)
+        with_pinned_path(|| {
+            let plan = self.plan(client)?;
+            Ok(explaining(|| client.update(plan, None, args))?)
+        })
     }
 }

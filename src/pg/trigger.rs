@@ -21,7 +21,9 @@ use super::wiring::{self, Arguments, Column, Id, Mapped, Wiring};
 use super::{collector, row_update, unguarded, value};
 
 /// The trigger function. A row that was inserted, or of which a mapped column changed, is enqueued.
-#[pg_trigger]
+#[pg_trigger(sql = r#"
+CREATE FUNCTION @extschema@.target_profile_trigger() RETURNS trigger LANGUAGE c AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
 pub fn target_profile_trigger<'a>(
     trigger: &'a PgTrigger<'a>,
 ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {

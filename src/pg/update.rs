@@ -103,7 +103,11 @@ impl Update {
 }
 
 /// Enqueues an update in the caller's transaction; the answer is the id of its outbox entry.
-#[pg_extern(volatile, parallel_unsafe)]
+#[pg_extern(sql = r#"
+CREATE FUNCTION @extschema@.target_profile_update(
+    client_code text, id_kind text, id text, attrs jsonb, priority smallint DEFAULT 0
+) RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
 pub fn target_profile_update(
     client_code: Option<&str>,
     id_kind: Option<&str>,
@@ -120,7 +124,11 @@ pub fn target_profile_update(
 }
 
 /// The requests that an update would become, one row each; sends and stores nothing.
-#[pg_extern(stable, parallel_unsafe)]
+#[pg_extern(sql = r#"
+CREATE FUNCTION @extschema@.target_profile_preview(client_code text, id_kind text, id text, attrs jsonb)
+    RETURNS TABLE (method text, url text, body text, bytes integer)
+    LANGUAGE c STABLE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
 pub fn target_profile_preview(
     client_code: Option<&str>,
     id_kind: Option<&str>,

@@ -23,6 +23,7 @@ fn extent(order: &str, condition: Option<&str>) -> Extent {
     Extent {
         order: order.to_owned(),
         condition: condition.map(str::to_owned),
+        meaning: condition.map(|condition| format!("new.{condition}")),
     }
 }
 
@@ -46,6 +47,20 @@ fn a_call_goes_on_with_the_run_that_it_could_have_begun() {
             "{unfinished:?} {restart}"
         );
     }
+}
+
+#[test]
+fn a_call_does_not_go_on_with_what_its_words_do_not_mean() {
+    let asked = extent("id", Some("tier <> 'none'"));
+    let last = Extent {
+        meaning: Some("new.tier OPERATOR(eve.<>) 'none'::text".to_owned()),
+        ..asked.clone()
+    };
+    assert_eq!(begin(Some(&last), &asked, false), Err(Refusal::OtherMeaning));
+    assert_eq!(begin(Some(&last), &asked, true), Ok(Begin::New));
+    // The words come first: of those one can be told.
+    let other = extent("id", Some("tier <> ''"));
+    assert_eq!(begin(Some(&last), &other, false), Err(Refusal::OtherCondition));
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod ids;
 mod launcher;
 mod outbox;
 mod quota;
+mod replication;
 mod request;
 mod retry;
 mod settings;

@@ -359,6 +359,7 @@ fn odd_rows_are_sent_or_buried_and_cost_nobody_anything() {
         "client_code => 'Nobody''s'",
         "last_outcome => 'x'",
     ];
+    site.db.batch("select target_profile.pause('acme')");
     let mut taken = 0;
     for (n, change) in odd.iter().enumerate() {
         let (column, value) = change.split_once(" => ").unwrap();
@@ -391,7 +392,8 @@ fn odd_rows_are_sent_or_buried_and_cost_nobody_anything() {
             .unwrap_or(0);
     }
     assert!(taken > 10);
-    site.db.batch("select pg_reload_conf()");
+    assert_eq!(site.count("select count(*) from target_profile.status where oldest_age is not null or backlog > 0"), 1);
+    site.db.batch("select target_profile.resume('acme'); select pg_reload_conf()");
     let started = Instant::now();
     for n in 0..5 {
         site.db.query(

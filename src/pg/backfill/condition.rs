@@ -6,10 +6,7 @@ use pgrx::prelude::*;
 
 use crate::pg::errors::Fault;
 use crate::pg::expression;
-use crate::pg::session::{TEXT, with_settings};
-
-/// With which a text of Postgres is written and read.
-pub const PINNED: [(&CStr, &CStr); 1] = [(c"search_path", c"pg_catalog, pg_temp")];
+use crate::pg::session::{TEXT, with_pinned_path, with_settings};
 
 unsafe extern "C-unwind" {
     /// parser/parse_clause.h: the meaning of a condition, which is of type boolean.
@@ -80,5 +77,5 @@ unsafe fn write(table: pg_sys::Oid, expression: *mut pg_sys::Node) -> String {
                 .into_owned()
         }
     };
-    with_settings(&TEXT, || with_settings(&PINNED, written))
+    with_settings(&TEXT, || with_pinned_path(written))
 }

@@ -34,6 +34,8 @@ pub enum BackfillFault {
         refusal: Refusal,
         /// What the last one had there.
         last: Option<String>,
+        /// Whose it is, if that is another role, whose words are not the caller's to read.
+        other: Option<String>,
     },
     /// Somebody else's table.
     #[error("permission denied for table {0}")]
@@ -62,10 +64,23 @@ impl BackfillFault {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Chunk(given) => Some(format!("The value is {given}.")),
+            Self::Unfinished {
+                refusal: Refusal::OtherCondition,
+                other: Some(role),
+                ..
+            } => Some(format!("Role {role} began it, with another condition.")),
+            Self::Unfinished {
+                refusal: Refusal::OtherMeaning,
+                other,
+                ..
+            } => Some(match other {
+                Some(role) => format!("Role {role} began it, to whom the same condition means something else."),
+                None => "The same condition meant something else when it began.".to_owned(),
+            }),
             Self::Unfinished { refusal, last, .. } => Some(match (refusal, last) {
                 (Refusal::OtherCondition, Some(last)) => format!("It sends the rows where {last}."),
                 (Refusal::OtherCondition, None) => "It sends all rows.".to_owned(),
-                (Refusal::OtherOrder, last) => format!(
+                (Refusal::OtherOrder | Refusal::OtherMeaning, last) => format!(
                     "It began while the id of the watch was {}.",
                     last.as_deref().unwrap_or("another one")
                 ),
@@ -77,6 +92,13 @@ impl BackfillFault {
     /// HINT.
     pub const fn hint(&self) -> &'static str {
         match self {
+            Self::Unfinished {
+                refusal: Refusal::OtherMeaning,
+                ..
+            } => {
+                "Call it as that role and with the search_path that it was called with to go on, or with restart => true to \
+                 begin anew."
+            }
             Self::InTransaction => "CALL it by itself: it commits after each chunk.",
             Self::Chunk(_) => "The rows of a chunk are locked against writers for as long as it takes.",
             Self::SeveralWatches(_) => "Name one of them: client_code => '…', id_kind => '…'.",

@@ -1,6 +1,7 @@
 //! The queries by which a backfill reads a watched table, in the order of its ids.
 //!
-//! They run with the caller's rights. Names in them are those of pg_catalog or qualified, and they are planned so; values are
+//! They run with the caller's rights. So does what the owner of the table has written into its watch, the condition and the id, as it
+//! runs with the rights of whoever writes a row; the caller has named the table. What an earlier caller has written does not run. Names in them are those of pg_catalog or qualified, and they are planned so; values are
 //! passed, never written.
 
 use std::ffi::{CStr, CString};
@@ -12,14 +13,14 @@ use serde_json::Value;
 use target_profile_core::backfill;
 use target_profile_core::watch::{TriggerNames, mapping};
 
-use super::condition::{self, PINNED};
+use super::condition;
 use super::cursor::{Cursor, Row};
 use super::fault::BackfillFault;
 use super::run::Run;
 use super::table::{Table, Watch};
 use crate::pg::errors::{Fault, WatchFault};
 use crate::pg::outbox::Origin;
-use crate::pg::session::{TEXT, with_settings};
+use crate::pg::session::{TEXT, with_pinned_path, with_settings};
 use crate::pg::statement::Statement;
 use crate::pg::value;
 
@@ -32,6 +33,16 @@ thread_local! {
         Statement::new(include_str!("../../../sql/queries/backfill_operators.sql"), &[pg_sys::BuiltinOid::OIDOID])
     };
 }
+
+/// What the planner takes pages and rows for, as PostgreSQL has it. A cost that is beyond all bounds would come out as Infinity, which JSON
+/// does not know.
+const COSTS: [(&CStr, &CStr); 5] = [
+    (c"seq_page_cost", c"1"),
+    (c"random_page_cost", c"4"),
+    (c"cpu_tuple_cost", c"0.01"),
+    (c"cpu_index_tuple_cost", c"0.005"),
+    (c"cpu_operator_cost", c"0.0025"),
+];
 
 /// Which rows a query reads.
 pub enum Range<'a> {
@@ -124,10 +135,10 @@ impl Reading {
     ///
     /// # Errors
     /// As [`Reading::of`].
-    pub fn again(table: &Table, watch: &Watch, run: &Run) -> Result<Self, Fault> {
+    pub fn again(table: &Table, watch: &Watch, condition: Option<&str>, run: &Run) -> Result<Self, Fault> {
         Ok(Self {
             is_indexed: !run.sorts,
-            ..Self::of(table, watch, run.condition.as_deref())?
+            ..Self::of(table, watch, condition)?
         })
     }
 
@@ -282,7 +293,7 @@ impl Reading {
             &[]
         };
         with_settings(&TEXT, || {
-            with_settings(&PINNED, || {
+            with_pinned_path(|| {
                 with_settings(seqscan, || {
                     // SAFETY: the caller is connected to SPI; an argument is of the type that its text was read as.
                     unsafe { Cursor::open(query, arguments) }
@@ -344,18 +355,17 @@ fn operators(of: pg_sys::Oid, type_name: &str) -> Result<(String, String), Fault
 }
 
 fn explain(query: &str, settings: &[(&CStr, &CStr)]) -> Result<Value, Fault> {
-    with_settings(&TEXT, || {
-        with_settings(&PINNED, || {
-            with_settings(settings, || {
-                Spi::connect_mut(|spi| {
-                    let plan = spi
-                        .update(format!("EXPLAIN (FORMAT JSON) {query}").as_str(), None, &[])?
-                        .first()
-                        .get_one::<pgrx::Json>()?;
-                    Ok(plan.ok_or(Fault::Internal("EXPLAIN"))?.0)
-                })
-            })
+    let plan = || {
+        Spi::connect_mut(|spi| {
+            let plan = spi
+                .update(format!("EXPLAIN (FORMAT JSON) {query}").as_str(), None, &[])?
+                .first()
+                .get_one::<pgrx::Json>()?;
+            Ok(plan.ok_or(Fault::Internal("EXPLAIN"))?.0)
         })
+    };
+    with_settings(&TEXT, || {
+        with_pinned_path(|| with_settings(&COSTS, || with_settings(settings, plan)))
     })
 }
 

@@ -1,6 +1,7 @@
 //! The record of a run, and the lock of the session that runs it. Read and written as the extension's owner.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 
 use pgrx::prelude::*;
 use target_profile_core::client_code::ClientCode;
@@ -51,8 +52,10 @@ pub struct Run {
     pub order: String,
     /// As it was given.
     pub given: Option<String>,
-    /// As Postgres writes it.
-    pub condition: Option<String>,
+    /// What it meant to whoever gave it, as Postgres writes it. To be compared, and never to be run: it is the text of another role,
+    /// perhaps.
+    pub meaning: Option<String>,
+    pub started_by: String,
     pub sorts: bool,
     pub last_id: Option<String>,
     pub at_end: bool,
@@ -197,12 +200,52 @@ pub fn give_back(id: i32) -> Result<(), Fault> {
     must_be_mine(id)?;
     // SAFETY: it is held by this session.
     unsafe { pg_sys::LockRelease(&tag(id)?, LOCK, true) };
+    MINE.with_borrow_mut(|known| known.remove(&id));
     Ok(())
 }
 
+thread_local! {
+    static MINE: RefCell<HashMap<i32, Mine>> = RefCell::new(HashMap::new());
+}
+
+/// What a run of this session reads, and as whom. In the memory of the session, where nobody else has written it.
+struct Mine {
+    role: pg_sys::Oid,
+    condition: Option<String>,
+}
+
+/// This session's role runs it, and this is the condition that it has given, as Postgres has written it.
+pub fn is_mine(id: i32, condition: Option<String>) {
+    let mine = Mine {
+        role: current_role(),
+        condition,
+    };
+    MINE.with_borrow_mut(|known| known.insert(id, mine));
+}
+
+/// The condition of a run of this session.
+///
 /// # Errors
-/// This session does not run it.
+/// As [`must_be_mine`].
+pub fn my_condition(id: i32) -> Result<Option<String>, Fault> {
+    MINE.with_borrow(|known| {
+        known
+            .get(&id)
+            .filter(|mine| mine.role == current_role())
+            .map(|mine| mine.condition.clone())
+            .ok_or(Fault::Backfill(BackfillFault::NotMine))
+    })
+}
+
+fn current_role() -> pg_sys::Oid {
+    // SAFETY: a plain getter.
+    unsafe { pg_sys::GetUserId() }
+}
+
+/// # Errors
+/// This session does not run it, or has begun it as another role: what that one has written must not run with the rights of this one.
 pub fn must_be_mine(id: i32) -> Result<(), Fault> {
+    my_condition(id)?;
     let tag = tag(id)?;
     // SAFETY: looks into the session's own list of locks.
     #[cfg(not(any(feature = "pg17", feature = "pg18")))]
@@ -236,7 +279,7 @@ impl Run {
                         kind: IdKind::parse(&row.get::<String>(3)?.ok_or_else(missing)?)?,
                         order: row.get(4)?.ok_or_else(missing)?,
                         given: row.get(5)?,
-                        condition: row.get(6)?,
+                        meaning: row.get(6)?,
                         sorts: row.get(7)?.ok_or_else(missing)?,
                         last_id: row.get(8)?,
                         at_end: row.get(9)?.ok_or_else(missing)?,
@@ -246,6 +289,7 @@ impl Run {
                         rows: row.get(13)?.ok_or_else(missing)?,
                         entries: row.get(14)?.ok_or_else(missing)?,
                         invalid: row.get(15)?.ok_or_else(missing)?,
+                        started_by: row.get(16)?.ok_or_else(missing)?,
                     })
                 })
             })
@@ -256,15 +300,15 @@ impl Run {
     ///
     /// # Errors
     /// Whatever fails is raised by Postgres.
-    pub fn start(&self, table: &Table, total: i64, by: &str) -> Result<(), Fault> {
+    pub fn start(&self, table: &Table, total: i64) -> Result<(), Fault> {
         let args = [
             self.id.into(),
             self.order.as_str().into(),
             self.given.as_deref().into(),
-            self.condition.as_deref().into(),
+            self.meaning.as_deref().into(),
             self.sorts.into(),
             total.into(),
-            by.into(),
+            self.started_by.as_str().into(),
             table.schema.as_str().into(),
             table.name.as_str().into(),
         ];

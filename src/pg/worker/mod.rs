@@ -8,9 +8,11 @@ mod claim;
 mod clock;
 mod guests;
 mod house;
+mod identity;
 mod network;
 mod process;
 mod queries;
+mod replication;
 mod settle;
 mod settling;
 mod surroundings;
@@ -56,6 +58,8 @@ struct Worker {
     /// What has to be settled; kept until it is, whatever fails.
     batch: Batch,
     standing: Standing,
+    /// A subscription writes into our tables.
+    is_subscriber: bool,
     /// Of the SQL objects, when they were looked at last.
     sql_version: Option<String>,
     /// The version of the clients that the drain has; `None`: look again.
@@ -97,6 +101,7 @@ impl Worker {
             drain,
             batch: Batch::default(),
             standing: Standing::NoExtension,
+            is_subscriber: false,
             sql_version: None,
             clients_version: None,
             unsettled: Unsettled::default(),
@@ -185,7 +190,7 @@ impl Worker {
     fn reload_if_asked(&mut self) {
         if reload_if_asked() {
             let before = std::mem::replace(&mut self.settings, Snapshot::take());
-            self.drain.set_enabled(self.settings.enabled);
+            self.drain.set_enabled(self.may_send());
             self.drain.new_work();
             // How long responses are kept may have changed.
             self.next_poll = now();
@@ -207,12 +212,15 @@ impl Worker {
         self.move_ledgers()?;
         let polling = now() >= self.next_poll;
         // While nothing may be sent, nobody need wake this process again; the settings that change that make it look.
-        if self.settings.enabled && self.slot.take_work() {
+        if self.may_send() && self.slot.take_work() {
             self.drain.new_work();
         }
         // For work alone the claim's own look is enough.
         if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
+            if self.standing != Standing::NoExtension {
+                self.look_at_replication()?;
+            }
         }
         if !self.is_adopted() {
             if polling {
@@ -250,6 +258,10 @@ impl Worker {
         Ok(())
     }
 
+    fn may_send(&self) -> bool {
+        self.settings.enabled && !self.is_subscriber
+    }
+
     fn is_adopted(&self) -> bool {
         matches!(self.standing, Standing::Adopted(_))
     }
@@ -278,7 +290,7 @@ impl Worker {
                 client,
                 drain,
                 outbox,
-                || Some(slot.clients_version()) == known,
+                || Some(slot.clients_version()) == known && !replication::is_target(outbox),
                 now,
                 batch,
             )
@@ -355,6 +367,7 @@ impl Worker {
         if !failing && self.is_adopted() {
             self.show(match (self.settings.enabled, self.drain.in_flight()) {
                 (false, _) => State::Disabled,
+                (true, _) if self.is_subscriber => State::Failing,
                 (true, 0) => State::Idle,
                 (true, _) => State::Active,
             });

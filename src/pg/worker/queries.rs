@@ -1,16 +1,16 @@
 //! The worker's statements, each the text of one file in `sql/queries`.
 
 use pgrx::pg_sys::BuiltinOid::{
-    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, INTERVALOID, TEXTARRAYOID, TEXTOID,
+    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, INTERVALOID, OIDOID, TEXTARRAYOID, TEXTOID,
     TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
 };
 
 use crate::pg::statement::Statement;
 
 macro_rules! statements {
-    ($($name:ident = $file:literal ($($oid:ident),*);)*) => {
+    ($($(#[$when:meta])* $name:ident = $file:literal ($($oid:ident),*);)*) => {
         thread_local! {
-            $(pub static $name: Statement = const {
+            $($(#[$when])* pub static $name: Statement = const {
                 Statement::new(include_str!(concat!("../../../sql/queries/", $file)), &[$($oid),*])
             };)*
         }
@@ -18,8 +18,14 @@ macro_rules! statements {
 }
 
 statements! {
+    FOREIGN_OWNER = "foreign_owner.sql" (OIDOID, OIDOID);
     IS_INSTALLED = "is_installed.sql" ();
     IS_ADOPTED = "is_adopted.sql" ();
+    #[cfg(feature = "pg14")]
+    PUBLISHED = "published_14.sql" ();
+    #[cfg(not(feature = "pg14"))]
+    PUBLISHED = "published.sql" ();
+    SUBSCRIBED = "subscribed.sql" ();
     SNAPSHOT = "snapshot.sql" ();
     FIND_LANES = "find_lanes.sql" (TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID);
     READ_LANES = "read_lanes.sql" (TEXTARRAYOID, INT2ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID);
@@ -36,6 +42,10 @@ statements! {
         INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
         INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
         TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
+    SETTLE_RESPONSES_0_1 = "settle_responses_0_1.sql" (
+        INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
+        INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
+        TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
     SETTLE_STRAY_RESPONSES = "settle_stray_responses.sql" (
         INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
         INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
@@ -46,6 +56,8 @@ statements! {
     SETTLE_RETRIES = "settle_retries.sql" (
         INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
     SETTLE_DEAD = "settle_dead.sql" (
+        INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
+    SETTLE_DEAD_0_1 = "settle_dead_0_1.sql" (
         INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
     LOCK_CLIENT = "lock_client.sql" (TEXTOID);
     IS_UNPAUSED = "is_unpaused.sql" (TEXTOID);

@@ -14,12 +14,13 @@ use super::guests::yes;
 use super::queries::{
     ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITION, ENSURE_PARTITION,
     ENSURE_STRAY, ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT, LOCK_ENTRIES, MEND_RESPONSE_IDS, OLDER_DEAD_LETTERS,
-    OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_RESPONSES,
-    SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
+    OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_DEAD_0_1,
+    SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
 };
 use super::tables;
 use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
+use crate::pg::writer;
 
 /// How far a settlement has come: what failed decides what is tried next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,8 +261,10 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], stray: bo
     };
     let statement = if stray {
         &SETTLE_STRAY_RESPONSES
-    } else {
+    } else if writer::is_recorded() {
         &SETTLE_RESPONSES
+    } else {
+        &SETTLE_RESPONSES_0_1
     };
     statement.with(|statement| {
         statement
@@ -348,7 +351,12 @@ fn dead<'a>(
             in_batch.or(dead.recorded)
         })
         .collect();
-    SETTLE_DEAD.with(|statement| {
+    let statement = if writer::is_recorded() {
+        &SETTLE_DEAD
+    } else {
+        &SETTLE_DEAD_0_1
+    };
+    statement.with(|statement| {
         let args = [
             ids.into(),
             attempts.into(),

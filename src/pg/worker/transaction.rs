@@ -7,7 +7,9 @@ use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
+use super::identity::Identity;
 use crate::pg::errors::Fault;
+use crate::pg::pins;
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,7 @@ impl From<Failure> for String {
     }
 }
 
-/// Runs `work` in a transaction of its own. An error of any kind aborts it, is logged, and comes back as text.
+/// Runs `work` in a transaction of its own. An error of any kind aborts it and comes back.
 pub fn transaction<T>(
     activity: &str,
     access: Access,
@@ -62,15 +64,12 @@ pub fn transaction<T>(
     begin(activity, access);
     admit_cancels();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
-        let done = Spi::connect_mut(work).map_err(|fault| (fault.to_string(), None));
-        if done.is_ok() {
-            // SAFETY: the snapshot and the transaction that `begin` has started.
-            unsafe {
-                pg_sys::PopActiveSnapshot();
-                pg_sys::CommitTransactionCommand();
-            }
-        }
-        done
+        let done = Identity::assume().and_then(|identity| {
+            let done = Spi::connect_mut(work)?;
+            identity.commit();
+            Ok(done)
+        });
+        done.map_err(|fault| (fault.to_string(), None))
     }))
     .catch_others(|caught| Err(describe(&caught)))
     .execute();
@@ -78,7 +77,6 @@ pub fn transaction<T>(
         // SAFETY: aborts what `begin` has started, in whatever state the error left it.
         unsafe { pg_sys::AbortCurrentTransaction() };
         let (error, code) = error;
-        pgrx::log!("target_profile: {activity} failed: {error}");
         Failure {
             text: format!("{activity}: {error}"),
             code,
@@ -125,7 +123,6 @@ fn begin(activity: &str, access: Access) {
         pg_sys::StartTransactionCommand();
         pg_sys::XactReadOnly = access == Access::Read;
         pg_sys::pgstat_report_activity(pg_sys::BackendState::STATE_RUNNING, activity.as_ptr());
-        pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
     }
 }
 
@@ -138,42 +135,18 @@ fn describe(caught: &CaughtError) -> (String, Option<PgSqlErrorCode>) {
     }
 }
 
-/// Settings of the worker's session that its queries count on.
-pub fn pin_session_settings() {
-    // Names are resolved in pg_catalog only. No table is scanned as a whole, whatever the statistics say: that of a queue
-    // are wrong most of the time. A lock that somebody holds for DDL is not waited for, but tried again. A commit is
-    // durable here; waiting for a standby as well would only make repeats rarer. A user's foreign key, trigger or rule on our tables,
-    // or an event trigger, must not stop the sending: what is enabled ALWAYS fires, all else does not.
-    for (name, value) in [
-        (c"search_path", c"pg_catalog, pg_temp"),
-        (c"application_name", c"target_profile"),
-        (c"session_replication_role", c"replica"),
-        (c"lock_timeout", c"1s"),
-        (c"statement_timeout", c"0"),
-        (c"idle_in_transaction_session_timeout", c"0"),
-        (c"enable_seqscan", c"off"),
-        (c"enable_bitmapscan", c"off"),
-        (c"enable_hashjoin", c"off"),
-        (c"enable_mergejoin", c"off"),
-        (c"jit", c"off"),
-        (c"plan_cache_mode", c"force_generic_plan"),
-        (c"synchronous_commit", c"local"),
-        (c"default_transaction_isolation", c"read committed"),
-        (c"default_transaction_read_only", c"off"),
-    ] {
-        set(name, value);
-    }
-}
-
-fn set(name: &CStr, value: &CStr) {
-    // SAFETY: at the start of the session, with names and values that are valid settings.
+/// Has the session be that of whom it was started for. `ALTER DATABASE` and `ALTER ROLE … SET role` and `SET session_authorization` are
+/// meant for users, and their code could lead this process anywhere.
+pub fn be_oneself() {
+    // SAFETY: at the start of the session, in a transaction of its own, which looks up the role's name and nothing else. The role second: it
+    // is good for the authorization that is set.
     unsafe {
-        pg_sys::SetConfigOption(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
+        pg_sys::SetCurrentStatementStartTimestamp();
+        pg_sys::StartTransactionCommand();
+        let name = pg_sys::GetUserNameFromId(pg_sys::GetAuthenticatedUserId(), false);
+        pins::set(c"session_authorization", CStr::from_ptr(name));
+        pins::set(c"role", c"none");
+        pg_sys::CommitTransactionCommand();
     }
 }
 

@@ -392,8 +392,12 @@ fn odd_rows_are_sent_or_buried_and_cost_nobody_anything() {
             .unwrap_or(0);
     }
     assert!(taken > 10);
-    assert_eq!(site.count("select count(*) from target_profile.status where oldest_age is not null or backlog > 0"), 1);
-    site.db.batch("select target_profile.resume('acme'); select pg_reload_conf()");
+    assert_eq!(
+        site.count("select count(*) from target_profile.status where oldest_age is not null or backlog > 0"),
+        1
+    );
+    site.db
+        .batch("select target_profile.resume('acme'); select pg_reload_conf()");
     let started = Instant::now();
     for n in 0..5 {
         site.db.query(

@@ -165,6 +165,13 @@ impl Worker {
         self.unsettled.keep(code, part);
     }
 
+    /// Of clients that were registered anew, the drain does not know that they wait.
+    pub(super) fn hold_again(&mut self) {
+        for code in &self.unsettled.held {
+            self.drain.hold(code);
+        }
+    }
+
     /// Tries again what was kept.
     fn settle_kept(&mut self) -> Result<(), String> {
         if self.unsettled.due().is_none_or(|due| due > now()) {

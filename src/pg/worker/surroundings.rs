@@ -76,6 +76,7 @@ impl Worker {
                 self.is_over(Source::Clients);
             }
             self.drain.set_clients(clients.valid, now());
+            self.hold_again();
             self.clients_version = Some(version);
         }
         Ok(())

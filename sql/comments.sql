@@ -163,7 +163,14 @@ COMMENT ON FUNCTION target_profile._raise_unregistered(text) IS 'Internal: the e
 COMMENT ON FUNCTION target_profile._raise(text, text, text, text) IS 'Internal: raises an error that was caught, without its context';
 COMMENT ON FUNCTION target_profile._ensure_response_partition(date) IS 'Internal: makes the partition of response for a day';
 COMMENT ON FUNCTION target_profile._response_partitions_before(timestamptz) IS 'Internal: partitions of response that are over';
-COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'Internal: drops them';
+COMMENT ON FUNCTION target_profile._response_partitions() IS 'Internal: what each partition of response takes';
+COMMENT ON FUNCTION target_profile._revoke_defaults(name) IS 'Internal: takes back what default privileges grant on a table of responses';
+COMMENT ON FUNCTION target_profile._response_parts(timestamptz) IS 'Internal: the tables that may hold responses since then, the newest first';
+COMMENT ON FUNCTION target_profile._last_response(bigint, timestamptz) IS 'Internal: the last response to an entry';
+COMMENT ON FUNCTION target_profile._ensure_response_stray() IS 'Internal: makes the table for responses that response cannot take';
+COMMENT ON FUNCTION target_profile._drop_response_partition(name) IS 'Internal: drops a partition of response';
+COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'Internal: drops some of those that are over, for the library of 0.1.0';
+COMMENT ON FUNCTION target_profile._uncounted_responses() IS 'Internal: responses that activity does not count yet';
 COMMENT ON FUNCTION target_profile._close_activity() IS 'Internal: accounts for what a crash has left open';
 COMMENT ON FUNCTION target_profile._put_back(bigint[]) IS 'Internal: moves dead letters to the outbox';
 COMMENT ON FUNCTION target_profile._raise_no_dead_letter(bigint) IS 'Internal: the error for an id that is no dead letter''s';

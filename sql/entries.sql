@@ -4,18 +4,14 @@
 CREATE FUNCTION target_profile._fate(id bigint, asked_by oid)
     RETURNS TABLE (state text, response_id bigint, http_status integer, message text, finished_at timestamptz)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    -- All that the index finds.
+    SET gin_fuzzy_search_limit = 0
 AS $$
-    WITH last_response AS (
-        SELECT r.id, r.http_status, r.message, r.outcome, r.sent_at + r.duration AS answered_at,
-            r.enqueued_by[CASE WHEN cardinality(r.enqueued_by) > 1 THEN array_position(r.outbox_ids, $1) ELSE 1 END] AS enqueued_by
-        FROM (
-            SELECT one.* FROM target_profile.response one WHERE one.outbox_ids[1] = $1
-            UNION ALL
-            SELECT merged.* FROM target_profile.response merged
-            WHERE cardinality(merged.outbox_ids) > 1 AND merged.outbox_ids @> ARRAY[$1] AND merged.outbox_ids[1] <> $1
-        ) r
-        ORDER BY r.id DESC
-        LIMIT 1
+    WITH last_response AS MATERIALIZED (
+        SELECT r.id, r.http_status, r.message, r.outcome, r.answered_at, r.enqueued_by
+        FROM target_profile._last_response($1, coalesce(
+            (SELECT o.enqueued_at FROM target_profile.outbox o WHERE o.id = $1),
+            (SELECT d.enqueued_at FROM target_profile.dead_letter d WHERE d.id = $1), '-infinity')) r
     ), waiting AS (
         SELECT CASE
                 WHEN target_profile._in_flight(o.client_code, o.id_kind, o.profile_id, o.id) THEN 'in flight'

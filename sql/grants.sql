@@ -37,6 +37,7 @@ BEGIN
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
             'target_profile._system_identifier()', 'target_profile._fate(bigint, oid)',
+            'target_profile._last_response(bigint, timestamptz)',
             'target_profile._in_flight(text, text, text, bigint)']::regprocedure[] || target_profile._standing_function()) f;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text

@@ -128,7 +128,8 @@ CREATE TABLE target_profile.overtaken (
 -- counted_to: the last response that is part of the numbers, so that a restart can add what a crash has left out.
 CREATE TABLE target_profile.activity (
     client_code text COLLATE "C",
-    minute timestamptz,
+    -- What can be moved along when the clock is set.
+    minute timestamptz CHECK (minute >= '2000-01-01 00:00:00+00' AND minute < '3000-01-01 00:00:00+00'),
     reserved integer NOT NULL DEFAULT 0,
     reserved_backfill integer NOT NULL DEFAULT 0,
     sent integer NOT NULL DEFAULT 0,

@@ -4,6 +4,8 @@
 
 -- First of all: every name is looked for in pg_catalog, and what is temporary is found by nobody.
 SET LOCAL search_path = pg_catalog, pg_temp;
+-- Whatever new tables of this database are stored as, these are read and written as heaps.
+SET LOCAL default_table_access_method = heap;
 
 -- Who enqueued an entry is kept with it, since only he may ask what became of it.
 
@@ -16,7 +18,7 @@ BEGIN
     PERFORM set_config('lock_timeout', '100ms', true);
     LOOP
         BEGIN
-            LOCK TABLE target_profile.response, target_profile.outbox, target_profile.dead_letter IN ACCESS EXCLUSIVE MODE;
+            LOCK TABLE target_profile.response, target_profile.outbox, target_profile.dead_letter, target_profile.activity IN ACCESS EXCLUSIVE MODE;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             IF clock_timestamp() > deadline THEN
@@ -79,24 +81,305 @@ AS $$
     SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
 $$;
 
+-- Days of response that are not as the worker makes them, and many of them.
+
+-- The days of response. A partition may also be somebody else's: moved to another schema, for another range, a foreign table.
+
+-- What each partition takes. Without bounds: the default partition. A day is the worker's own if it has the name, the place and
+-- the bounds that the worker gives.
+CREATE OR REPLACE FUNCTION target_profile._response_partitions()
+    RETURNS TABLE (partition_schema name, partition_name name, takes_from timestamptz, takes_to timestamptz, is_day boolean)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET TimeZone = 'UTC'
+AS $$
+    SELECT p.nspname, p.relname, p.takes_from, p.takes_to,
+        coalesce(p.nspname = 'target_profile' AND p.relkind = 'r'
+            AND p.relname ~ ('^response_' || to_char(p.takes_from, 'YYYYMMDD') || '(_[0-9]+)?$')
+            AND p.takes_from = date_trunc('day', p.takes_from) AND p.takes_to = p.takes_from + interval '1 day', false)
+    FROM (
+        SELECT n.nspname, c.relname, c.relkind,
+            CASE b.bound[1] WHEN 'MINVALUE' THEN '-infinity' ELSE btrim(b.bound[1], '''') END::timestamptz AS takes_from,
+            CASE b.bound[2] WHEN 'MAXVALUE' THEN 'infinity' ELSE btrim(b.bound[2], '''') END::timestamptz AS takes_to
+        FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$')
+            AS b (bound) ON true
+        WHERE i.inhparent = 'target_profile.response'::regclass AND NOT i.inhdetachpending
+    ) p
+$$;
+
+-- What the owner's default privileges grant on a table of responses: the days are read by way of response.
+CREATE OR REPLACE FUNCTION target_profile._revoke_defaults(table_name name) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT a.grantee
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.relnamespace = 'target_profile'::regnamespace AND c.relname = table_name AND a.grantee <> c.relowner
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE target_profile.%I FROM %s', table_name,
+            CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
+    END LOOP;
+END
+$$;
+
+-- Built beside the table and attached, because CREATE TABLE … PARTITION OF would lock response against everybody who reads it.
+CREATE OR REPLACE FUNCTION target_profile._ensure_response_partition(day date) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- The bounds are written as text, and read again.
+    SET datestyle = 'ISO, YMD' SET timezone = 'UTC'
+    SET default_table_access_method = heap
+AS $$
+DECLARE
+    day_begins timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    day_ends timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+    partition_name text := 'response_' || to_char(day, 'YYYYMMDD');
+    number integer := 1;
+BEGIN
+    -- Whatever partition is there for the day, whoever made it.
+    IF EXISTS (
+        SELECT FROM target_profile._response_partitions() p WHERE p.takes_from <= day_begins AND p.takes_to >= day_ends)
+    THEN
+        RETURN;
+    END IF;
+    -- A table of that name that is no partition (any more) is somebody's.
+    WHILE to_regclass(format('target_profile.%I', partition_name)) IS NOT NULL LOOP
+        number := number + 1;
+        partition_name := 'response_' || to_char(day, 'YYYYMMDD') || '_' || number;
+    END LOOP;
+    EXECUTE format(
+        'CREATE TABLE target_profile.%I (LIKE target_profile.response INCLUDING ALL, PRIMARY KEY (id))', partition_name);
+    -- What became of an entry: nearly all requests carry one entry; merged ones are looked up in the second index.
+    EXECUTE format('CREATE INDEX ON target_profile.%I ((outbox_ids[1]))', partition_name);
+    EXECUTE format(
+        'CREATE INDEX ON target_profile.%I USING gin (outbox_ids) WHERE cardinality(outbox_ids) > 1', partition_name);
+    EXECUTE format(
+        'ALTER TABLE target_profile.response ATTACH PARTITION target_profile.%I FOR VALUES FROM (%L) TO (%L)',
+        partition_name, day_begins, day_ends);
+    PERFORM target_profile._revoke_defaults(partition_name);
+END
+$$;
+
+-- Where responses go when response cannot take them: its partition for the day is a foreign table, or has constraints or triggers
+-- of somebody's. It stays until somebody has moved the rows and drops it.
+CREATE OR REPLACE FUNCTION target_profile._ensure_response_stray() RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    SET default_table_access_method = heap
+AS $$
+BEGIN
+    IF to_regclass('target_profile.response_stray') IS NOT NULL THEN
+        RETURN;
+    END IF;
+    CREATE TABLE target_profile.response_stray (LIKE target_profile.response INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+    CREATE INDEX ON target_profile.response_stray ((outbox_ids[1]));
+    CREATE INDEX ON target_profile.response_stray USING gin (outbox_ids) WHERE cardinality(outbox_ids) > 1;
+    PERFORM target_profile._revoke_defaults('response_stray');
+END
+$$;
+
+-- Where responses since that point in time may be, as quoted names: first what is no day, then the days, the newest first. A foreign
+-- table is left out: it has none of the indexes, and may not answer.
+CREATE OR REPLACE FUNCTION target_profile._response_parts(since timestamptz) RETURNS TABLE (part text, is_day boolean)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET TimeZone = 'UTC'
+AS $$
+    SELECT format('%I.%I', p.nspname, p.relname), p.is_day
+    FROM (
+        SELECT n.nspname, c.relname, c.relname ~ '^response_[0-9]{8}(_[0-9]+)?$' AS is_day
+        FROM pg_inherits i
+        JOIN pg_class c ON c.oid = i.inhrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE i.inhparent = 'target_profile.response'::regclass AND c.relkind <> 'f'
+        UNION ALL
+        SELECT n.nspname, c.relname, false
+        FROM pg_class c
+        JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname = 'target_profile' AND c.relname = 'response_stray' AND c.relkind = 'r'
+    ) p
+    WHERE NOT p.is_day OR since = '-infinity'
+       OR p.relname::text COLLATE "C" >= 'response_' || to_char(least(since, now()) - interval '1 day', 'YYYYMMDD')
+    ORDER BY p.is_day, p.relname::text COLLATE "C" DESC
+$$;
+
+-- The last response to an entry. The days are looked through one by one, the newest first, and none stays locked: there may be more
+-- of them than the server has locks.
+CREATE OR REPLACE FUNCTION target_profile._last_response(entry bigint, since timestamptz)
+    RETURNS TABLE (id bigint, http_status integer, message text, outcome text, answered_at timestamptz, enqueued_by text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    -- All that the index finds.
+    SET gin_fuzzy_search_limit = 0
+AS $$
+#variable_conflict use_column
+DECLARE
+    place record;
+    one record;
+    found_id bigint;
+BEGIN
+    FOR place IN SELECT p.part, p.is_day FROM target_profile._response_parts(since) p LOOP
+        BEGIN
+            EXECUTE format($q$
+                SELECT r.id, r.http_status, r.message || '' AS message, r.outcome || '' AS outcome,
+                    r.sent_at + r.duration AS answered_at,
+                    r.enqueued_by[CASE WHEN cardinality(r.enqueued_by) > 1 THEN array_position(r.outbox_ids, $1) ELSE 1 END] || ''
+                        AS enqueued_by
+                FROM (
+                    SELECT alone.* FROM %1$s alone WHERE alone.outbox_ids[1] = $1
+                    UNION ALL
+                    SELECT merged.* FROM %1$s merged
+                    WHERE cardinality(merged.outbox_ids) > 1 AND merged.outbox_ids @> ARRAY[$1] AND merged.outbox_ids[1] <> $1
+                ) r
+                ORDER BY r.id DESC
+                LIMIT 1$q$, place.part) INTO one USING entry;
+            -- Gives the locks back; what was found stays.
+            RAISE SQLSTATE 'TP000';
+        EXCEPTION
+            WHEN SQLSTATE 'TP000' THEN
+                IF one.id IS NOT NULL AND (found_id IS NULL OR one.id > found_id) THEN
+                    found_id := one.id;
+                    id := one.id;
+                    http_status := one.http_status;
+                    message := one.message;
+                    outcome := one.outcome;
+                    answered_at := one.answered_at;
+                    enqueued_by := one.enqueued_by;
+                END IF;
+            WHEN undefined_table THEN
+                -- Dropped meanwhile.
+                NULL;
+        END;
+        EXIT WHEN found_id IS NOT NULL AND place.is_day;
+    END LOOP;
+    IF found_id IS NOT NULL THEN
+        RETURN NEXT;
+    END IF;
+END
+$$;
+
+-- The worker's own days that end before the given point in time, oldest first.
+CREATE OR REPLACE FUNCTION target_profile._response_partitions_before(before timestamptz)
+    RETURNS TABLE (partition_name name, day date)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET DateStyle = 'ISO, YMD' SET TimeZone = 'UTC'
+AS $$
+    SELECT p.partition_name, p.takes_from::date
+    FROM target_profile._response_partitions() p
+    WHERE p.is_day AND p.takes_to <= before
+    ORDER BY 2
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile._drop_response_partition(partition_name name) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('DROP TABLE target_profile.%I', partition_name);
+END
+$$;
+
+-- For the library of 0.1.0, which knows no other; a few at a time.
+CREATE OR REPLACE FUNCTION target_profile._drop_response_partitions(before timestamptz) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    old record;
+    dropped integer := 0;
+BEGIN
+    FOR old IN SELECT o.partition_name FROM target_profile._response_partitions_before(before) o LIMIT 8 LOOP
+        PERFORM target_profile._drop_response_partition(old.partition_name);
+        dropped := dropped + 1;
+    END LOOP;
+    RETURN dropped;
+END
+$$;
+
+-- Responses that are in no number of activity yet, by client and minute. Only the worker that was there last can have left some, so
+-- they are among the newest days; the others are not touched, and not locked.
+CREATE OR REPLACE FUNCTION target_profile._uncounted_responses()
+    RETURNS TABLE (client_code text, minute timestamptz, accepted integer, rejected integer, unrecognised integer,
+        unauthorized integer, throttled integer, failed integer, counted_to bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    counted bigint;
+    place text;
+BEGIN
+    SELECT coalesce(max(a.counted_to), 0) INTO counted FROM target_profile.activity a;
+    FOR place IN SELECT p.part FROM target_profile._response_parts('-infinity') p LIMIT 3 LOOP
+        RETURN QUERY EXECUTE format($q$
+            SELECT r.client_code::text, date_trunc('minute', r.sent_at, 'UTC'),
+                count(*) FILTER (WHERE r.outcome = 'accepted')::integer,
+                count(*) FILTER (WHERE r.outcome = 'rejected')::integer,
+                count(*) FILTER (WHERE r.outcome = 'unrecognised')::integer,
+                count(*) FILTER (WHERE r.outcome = 'unauthorized')::integer,
+                count(*) FILTER (WHERE r.outcome = 'throttled')::integer,
+                count(*) FILTER (WHERE r.outcome = 'failed')::integer,
+                max(r.id)
+            FROM %s r
+            WHERE r.id > $1
+            GROUP BY 1, 2$q$, place) USING counted;
+    END LOOP;
+END
+$$;
+
+-- What a crash has left open in activity, when a worker starts: what was reserved may have been sent, and counts as sent; the
+-- responses that were not yet counted are.
+CREATE OR REPLACE FUNCTION target_profile._close_activity() RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO target_profile.activity AS a
+        (client_code, minute, accepted, rejected, unrecognised, unauthorized, throttled, failed, counted_to)
+    SELECT r.client_code, r.minute, sum(r.accepted), sum(r.rejected), sum(r.unrecognised), sum(r.unauthorized),
+        sum(r.throttled), sum(r.failed), max(r.counted_to)
+    FROM target_profile._uncounted_responses() r
+    GROUP BY 1, 2
+    ON CONFLICT (client_code, minute) DO UPDATE SET
+        accepted = least(a.accepted::bigint + excluded.accepted, 2147483647),
+        rejected = least(a.rejected::bigint + excluded.rejected, 2147483647),
+        unrecognised = least(a.unrecognised::bigint + excluded.unrecognised, 2147483647),
+        unauthorized = least(a.unauthorized::bigint + excluded.unauthorized, 2147483647),
+        throttled = least(a.throttled::bigint + excluded.throttled, 2147483647),
+        failed = least(a.failed::bigint + excluded.failed, 2147483647),
+        counted_to = greatest(a.counted_to, excluded.counted_to);
+    UPDATE target_profile.activity AS a
+    SET sent = greatest(a.sent, a.reserved), sent_backfill = greatest(a.sent_backfill, a.reserved_backfill)
+    WHERE a.sent < a.reserved OR a.sent_backfill < a.reserved_backfill;
+$$;
+
+REVOKE ALL ON FUNCTION target_profile._response_partitions() FROM PUBLIC;
+REVOKE ALL ON FUNCTION target_profile._response_parts(timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION target_profile._last_response(bigint, timestamptz) FROM PUBLIC;
+REVOKE ALL ON FUNCTION target_profile._ensure_response_stray() FROM PUBLIC;
+REVOKE ALL ON FUNCTION target_profile._drop_response_partition(name) FROM PUBLIC;
+REVOKE ALL ON FUNCTION target_profile._uncounted_responses() FROM PUBLIC;
+REVOKE ALL ON FUNCTION target_profile._revoke_defaults(name) FROM PUBLIC;
+COMMENT ON FUNCTION target_profile._response_partitions() IS 'Internal: what each partition of response takes';
+COMMENT ON FUNCTION target_profile._revoke_defaults(name) IS 'Internal: takes back what default privileges grant on a table of responses';
+COMMENT ON FUNCTION target_profile._response_parts(timestamptz) IS 'Internal: the tables that may hold responses since then, the newest first';
+COMMENT ON FUNCTION target_profile._last_response(bigint, timestamptz) IS 'Internal: the last response to an entry';
+COMMENT ON FUNCTION target_profile._ensure_response_stray() IS 'Internal: makes the table for responses that response cannot take';
+COMMENT ON FUNCTION target_profile._drop_response_partition(name) IS 'Internal: drops a partition of response';
+COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'Internal: drops some of those that are over, for the library of 0.1.0';
+COMMENT ON FUNCTION target_profile._uncounted_responses() IS 'Internal: responses that activity does not count yet';
+
+-- What can be moved along when the clock is set.
+ALTER TABLE target_profile.activity
+    ADD CHECK (minute >= '2000-01-01 00:00:00+00' AND minute < '3000-01-01 00:00:00+00');
+
 -- What became of an entry, by the id that target_profile_update returned, as far as a role may know: its own entries, and all for
 -- whoever may read the tables. No row: there never was such an entry, its records are older than target_profile.response_retention,
 -- or it is another role's. Runs with the rights of whoever calls it, who must be able to read the tables.
 CREATE OR REPLACE FUNCTION target_profile._fate(id bigint, asked_by oid)
     RETURNS TABLE (state text, response_id bigint, http_status integer, message text, finished_at timestamptz)
     LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+    -- All that the index finds.
+    SET gin_fuzzy_search_limit = 0
 AS $$
-    WITH last_response AS (
-        SELECT r.id, r.http_status, r.message, r.outcome, r.sent_at + r.duration AS answered_at,
-            r.enqueued_by[CASE WHEN cardinality(r.enqueued_by) > 1 THEN array_position(r.outbox_ids, $1) ELSE 1 END] AS enqueued_by
-        FROM (
-            SELECT one.* FROM target_profile.response one WHERE one.outbox_ids[1] = $1
-            UNION ALL
-            SELECT merged.* FROM target_profile.response merged
-            WHERE cardinality(merged.outbox_ids) > 1 AND merged.outbox_ids @> ARRAY[$1] AND merged.outbox_ids[1] <> $1
-        ) r
-        ORDER BY r.id DESC
-        LIMIT 1
+    WITH last_response AS MATERIALIZED (
+        SELECT r.id, r.http_status, r.message, r.outcome, r.answered_at, r.enqueued_by
+        FROM target_profile._last_response($1, coalesce(
+            (SELECT o.enqueued_at FROM target_profile.outbox o WHERE o.id = $1),
+            (SELECT d.enqueued_at FROM target_profile.dead_letter d WHERE d.id = $1), '-infinity')) r
     ), waiting AS (
         SELECT CASE
                 WHEN target_profile._in_flight(o.client_code, o.id_kind, o.profile_id, o.id) THEN 'in flight'
@@ -149,41 +432,6 @@ $$;
 COMMENT ON FUNCTION target_profile.result(bigint) IS
     'What became of an entry: waiting, in flight, accepted, dead or discarded; no row if there is no record of it, or it is another role''s';
 
--- No days are granted to anybody by the default privileges of the owner.
-
--- The days of response. Built beside the table and attached, because CREATE TABLE … PARTITION OF would lock response against
--- everybody who reads it.
-CREATE OR REPLACE FUNCTION target_profile._ensure_response_partition(day date) RETURNS void
-    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    partition_name text := 'response_' || to_char(day, 'YYYYMMDD');
-    granted record;
-BEGIN
-    IF to_regclass('target_profile.' || quote_ident(partition_name)) IS NOT NULL THEN
-        RETURN;
-    END IF;
-    EXECUTE format(
-        'CREATE TABLE target_profile.%I (LIKE target_profile.response INCLUDING ALL, PRIMARY KEY (id))', partition_name);
-    -- What became of an entry: nearly all requests carry one entry; merged ones are looked up in the second index.
-    EXECUTE format('CREATE INDEX ON target_profile.%I ((outbox_ids[1]))', partition_name);
-    EXECUTE format(
-        'CREATE INDEX ON target_profile.%I USING gin (outbox_ids) WHERE cardinality(outbox_ids) > 1', partition_name);
-    EXECUTE format(
-        'ALTER TABLE target_profile.response ATTACH PARTITION target_profile.%I FOR VALUES FROM (%L) TO (%L)',
-        partition_name, day::timestamp AT TIME ZONE 'UTC', (day + 1)::timestamp AT TIME ZONE 'UTC');
-    -- By the owner's default privileges: the days are read by way of response.
-    FOR granted IN
-        SELECT DISTINCT a.grantee
-        FROM pg_class c, aclexplode(c.relacl) a
-        WHERE c.relnamespace = 'target_profile'::regnamespace AND c.relname = partition_name AND a.grantee <> c.relowner
-    LOOP
-        EXECUTE format('REVOKE ALL ON TABLE target_profile.%I FROM %s', partition_name,
-            CASE granted.grantee WHEN 0 THEN 'PUBLIC' ELSE granted.grantee::regrole::text END);
-    END LOOP;
-END
-$$;
-
 -- What was installed with another search_path may have been bound to what somebody had put there: the views are made anew.
 
 CREATE OR REPLACE VIEW target_profile.worker AS
@@ -192,7 +440,8 @@ SELECT database, pid, state, since, last_error, last_error_at FROM target_profil
 -- What counts of the quota is the minutes whose end is not 24 hours old. How a client stands is decided in the library.
 CREATE OR REPLACE VIEW target_profile.status AS
 WITH waiting AS (
-    SELECT o.client_code, count(*) AS backlog, count(*) FILTER (WHERE o.priority >= 0) AS fresh, min(o.enqueued_at) AS oldest
+    SELECT o.client_code, count(*) AS backlog, count(*) FILTER (WHERE o.priority >= 0) AS fresh,
+        min(o.enqueued_at) FILTER (WHERE pg_catalog.isfinite(o.enqueued_at)) AS oldest
     FROM target_profile.outbox o
     GROUP BY o.client_code
 ), used AS (
@@ -220,7 +469,7 @@ ORDER BY c.client_code;
 CREATE OR REPLACE VIEW target_profile.watch_state AS
 WITH ours AS (
     SELECT t.tgrelid, t.tgenabled, p.proname,
-        pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000') AS args
+        pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), E'\\000') AS args
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE p.pronamespace = 'target_profile'::pg_catalog.regnamespace AND p.proname IN ('_watch_row', '_watch_flush')
@@ -335,6 +584,7 @@ BEGIN
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
         FROM unnest(ARRAY['target_profile._workers()', 'target_profile._is_adopted()',
             'target_profile._system_identifier()', 'target_profile._fate(bigint, oid)',
+            'target_profile._last_response(bigint, timestamptz)',
             'target_profile._in_flight(text, text, text, bigint)']::regprocedure[] || target_profile._standing_function()) f;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
@@ -369,15 +619,16 @@ DO $$
 DECLARE
     holder record;
 BEGIN
-    EXECUTE 'REVOKE ALL ON FUNCTION target_profile._fate(bigint, oid) FROM PUBLIC';
+    EXECUTE 'REVOKE ALL ON FUNCTION target_profile._fate(bigint, oid), target_profile._last_response(bigint, timestamptz) FROM PUBLIC';
     FOR holder IN
         SELECT DISTINCT a.grantee::regrole AS name
         FROM pg_proc p, aclexplode(p.proacl) a
-        WHERE p.oid IN ('target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure)
+        WHERE p.oid IN ('target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
+        'target_profile._last_response(bigint, timestamptz)'::regprocedure)
           AND a.grantee NOT IN (0, p.proowner)
     LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION target_profile._in_flight(text, text, text, bigint), '
-            'target_profile._fate(bigint, oid) FROM %s', holder.name);
+            'target_profile._fate(bigint, oid), target_profile._last_response(bigint, timestamptz) FROM %s', holder.name);
     END LOOP;
     FOR holder IN
         SELECT r.oid::regrole AS name, target_profile._has_level(r.oid::regrole, 'writer') AS writes,
@@ -389,7 +640,7 @@ BEGIN
         END IF;
         IF holder.reads THEN
             EXECUTE format('GRANT EXECUTE ON FUNCTION target_profile._in_flight(text, text, text, bigint), '
-                'target_profile._fate(bigint, oid) TO %s', holder.name);
+                'target_profile._fate(bigint, oid), target_profile._last_response(bigint, timestamptz) TO %s', holder.name);
         END IF;
     END LOOP;
 END
@@ -429,7 +680,8 @@ DELETE FROM pg_shdepend d
 WHERE d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()) AND d.deptype = 'i'
   AND ((d.classid = 'pg_class'::regclass AND d.objid = 'target_profile.backfill_progress'::regclass)
     OR (d.classid = 'pg_proc'::regclass AND d.objid IN (
-        'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure)));
+        'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
+        'target_profile._last_response(bigint, timestamptz)'::regprocedure)));
 DELETE FROM pg_init_privs p
 WHERE p.classoid = 'pg_class'::regclass AND p.objoid = 'target_profile.backfill_progress'::regclass;
 UPDATE pg_init_privs i
@@ -437,7 +689,8 @@ SET initprivs = ARRAY(
     SELECT kept FROM unnest(i.initprivs) kept
     WHERE (SELECT a.grantee FROM aclexplode(ARRAY[kept]) a LIMIT 1) = (SELECT p.proowner FROM pg_proc p WHERE p.oid = i.objoid))
 WHERE i.classoid = 'pg_proc'::regclass AND i.objoid IN (
-    'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure);
+    'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
+        'target_profile._last_response(bigint, timestamptz)'::regprocedure);
 
 -- Nothing that is left may be bound to what is neither Postgres' own nor the extension's.
 DO $$
@@ -488,7 +741,7 @@ $$;
 CREATE OR REPLACE VIEW target_profile.watch_state AS
 WITH ours AS (
     SELECT t.oid, t.tgrelid, t.tgenabled, t.tgtype, p.proname,
-        pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000') AS args
+        pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), E'\\000') AS args
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE p.pronamespace = 'target_profile'::pg_catalog.regnamespace AND p.proname IN ('_watch_row', '_watch_flush')
@@ -575,6 +828,18 @@ WHERE c.oid IS NOT NULL OR NOT EXISTS (
 ORDER BY w.schema_name, w.table_name, w.client_code, w.id_kind;
 COMMENT ON COLUMN target_profile.watch_state.state IS
     'table dropped, client not registered, column missing, trigger missing, trigger disabled, column renamed, table replaced or ok: the first that applies';
+-- What runs as the owner sees all rows of his tables, or says why not: policies that are forced on them must not make them look empty.
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN
+        SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'target_profile'::regnamespace AND p.prosecdef
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET row_security = off', f);
+    END LOOP;
+END
+$$;
 
 COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, what is wrong';
 COMMENT ON COLUMN target_profile.worker.last_error IS 'What is wrong at present, or what an upgrade still needs; null when it is over';

@@ -6,7 +6,8 @@ SELECT database, pid, state, since, last_error, last_error_at FROM target_profil
 -- What counts of the quota is the minutes whose end is not 24 hours old. How a client stands is decided in the library.
 CREATE VIEW target_profile.status AS
 WITH waiting AS (
-    SELECT o.client_code, count(*) AS backlog, count(*) FILTER (WHERE o.priority >= 0) AS fresh, min(o.enqueued_at) AS oldest
+    SELECT o.client_code, count(*) AS backlog, count(*) FILTER (WHERE o.priority >= 0) AS fresh,
+        min(o.enqueued_at) FILTER (WHERE pg_catalog.isfinite(o.enqueued_at)) AS oldest
     FROM target_profile.outbox o
     GROUP BY o.client_code
 ), used AS (

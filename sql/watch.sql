@@ -28,7 +28,7 @@ SELECT pg_catalog.pg_extension_config_dump('target_profile.watched_table', '');
 CREATE VIEW target_profile.watch_state AS
 WITH ours AS (
     SELECT t.oid, t.tgrelid, t.tgenabled, t.tgtype, p.proname,
-        pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), '\000') AS args
+        pg_catalog.string_to_array(pg_catalog.encode(t.tgargs, 'escape'), E'\\000') AS args
     FROM pg_catalog.pg_trigger t
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
     WHERE p.pronamespace = 'target_profile'::pg_catalog.regnamespace AND p.proname IN ('_watch_row', '_watch_flush')

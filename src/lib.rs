@@ -32,7 +32,7 @@ pgrx::extension_sql_file!(
         pg::clients::target_profile::_raise
     ]
 );
-pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["tables"]);
+pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["partitions"]);
 pgrx::extension_sql_file!(
     "../sql/dead_letters.sql",
     name = "dead_letters",
@@ -41,7 +41,7 @@ pgrx::extension_sql_file!(
 pgrx::extension_sql_file!(
     "../sql/entries.sql",
     name = "entries",
-    requires = ["tables", pg::result::_in_flight, pg::result::wait]
+    requires = ["partitions", pg::result::_in_flight, pg::result::wait]
 );
 pgrx::extension_sql_file!(
     "../sql/views.sql",

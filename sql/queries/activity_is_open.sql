@@ -1,6 +1,4 @@
 -- Whether an earlier worker has left something that is not accounted for.
 SELECT EXISTS (
         SELECT FROM target_profile.activity a WHERE a.sent < a.reserved OR a.sent_backfill < a.reserved_backfill)
-    OR EXISTS (
-        SELECT FROM target_profile.response r
-        WHERE r.id > (SELECT coalesce(max(a.counted_to), 0) FROM target_profile.activity a))
+    OR EXISTS (SELECT FROM target_profile._uncounted_responses())

@@ -1,4 +1,11 @@
--- Of entries that are neither dead letters nor sent again any more.
+-- Of entries that are neither dead letters nor sent again any more. A part of them at a time, and none that somebody has locked.
 DELETE FROM target_profile.overtaken v
-WHERE NOT EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = v.id AND d.discarded_at IS NULL)
-  AND NOT EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = v.id)
+USING (
+    SELECT o.id, o.attr
+    FROM target_profile.overtaken o
+    WHERE NOT EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = o.id AND d.discarded_at IS NULL)
+      AND NOT EXISTS (SELECT FROM target_profile.outbox e WHERE e.id = o.id)
+    LIMIT $1
+    FOR UPDATE OF o SKIP LOCKED
+) gone
+WHERE v.id = gone.id AND v.attr = gone.attr

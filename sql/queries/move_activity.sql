@@ -12,14 +12,14 @@ SELECT g.client_code, g.minute + $2, g.reserved, g.reserved_backfill, g.sent, g.
 FROM gone g
 ORDER BY g.client_code, g.minute
 ON CONFLICT (client_code, minute) DO UPDATE SET
-    reserved = a.reserved + excluded.reserved,
-    reserved_backfill = a.reserved_backfill + excluded.reserved_backfill,
-    sent = a.sent + excluded.sent,
-    sent_backfill = a.sent_backfill + excluded.sent_backfill,
-    accepted = a.accepted + excluded.accepted,
-    rejected = a.rejected + excluded.rejected,
-    unrecognised = a.unrecognised + excluded.unrecognised,
-    unauthorized = a.unauthorized + excluded.unauthorized,
-    throttled = a.throttled + excluded.throttled,
-    failed = a.failed + excluded.failed,
+    reserved = least(a.reserved::pg_catalog.int8 + excluded.reserved, 2147483647),
+    reserved_backfill = least(a.reserved_backfill::pg_catalog.int8 + excluded.reserved_backfill, 2147483647),
+    sent = least(a.sent::pg_catalog.int8 + excluded.sent, 2147483647),
+    sent_backfill = least(a.sent_backfill::pg_catalog.int8 + excluded.sent_backfill, 2147483647),
+    accepted = least(a.accepted::pg_catalog.int8 + excluded.accepted, 2147483647),
+    rejected = least(a.rejected::pg_catalog.int8 + excluded.rejected, 2147483647),
+    unrecognised = least(a.unrecognised::pg_catalog.int8 + excluded.unrecognised, 2147483647),
+    unauthorized = least(a.unauthorized::pg_catalog.int8 + excluded.unauthorized, 2147483647),
+    throttled = least(a.throttled::pg_catalog.int8 + excluded.throttled, 2147483647),
+    failed = least(a.failed::pg_catalog.int8 + excluded.failed, 2147483647),
     counted_to = greatest(a.counted_to, excluded.counted_to)

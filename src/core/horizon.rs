@@ -65,17 +65,38 @@ pub struct Horizon {
     unnamed: BTreeMap<u64, i64>,
     xmax: u64,
     next_xid: u64,
-    /// An id that had been drawn before the last snapshot was taken.
-    drawn_before: i64,
+    /// An id that had been drawn before the last snapshot was taken; none is known before the first.
+    drawn_before: Option<i64>,
     /// The last id that is known to have been drawn, read beside the last snapshot.
-    drawn: i64,
+    drawn: Option<i64>,
+}
+
+/// What a snapshot means for the ids that have been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Observed {
+    /// Nothing.
+    Nothing,
+    /// A transaction that may have written above this id has ended since: what lies there must be read again.
+    RereadAbove(i64),
+    /// The sequence was set back: all must be read again, and ids below the cursors will be drawn once more.
+    SetBack,
 }
 
 impl Horizon {
-    /// Takes note of a snapshot and of the last id drawn (read after the snapshot was taken). The answer is
-    /// the id above which rows must be read again, because a transaction that may have written there has ended
-    /// since the last call.
-    pub fn observe(&mut self, snapshot: &Snapshot, drawn: i64) -> Option<i64> {
+    /// The last id that is known to have been drawn: whoever enqueues from now on has a higher one.
+    pub fn drawn(&self) -> i64 {
+        self.drawn.unwrap_or(i64::MIN)
+    }
+
+    /// Takes note of a snapshot and of the last id drawn (read after the snapshot was taken).
+    pub fn observe(&mut self, snapshot: &Snapshot, drawn: i64) -> Observed {
+        let set_back = self.drawn.is_some_and(|before| drawn < before);
+        if set_back {
+            // What is running has drawn its ids before or after; nobody can tell.
+            let anywhere = self.named.values_mut().chain(self.unnamed.values_mut());
+            anywhere.for_each(|above| *above = i64::MIN);
+            self.drawn_before = None;
+        }
         let mut reread: Option<i64> = None;
         self.named.retain(|xid, above| {
             let still = snapshot.running.contains(xid);
@@ -95,7 +116,7 @@ impl Horizon {
         // that is not known. Each entry stands for all up to the next, so few are needed.
         if snapshot.next_xid > self.next_xid {
             let first = self.next_xid;
-            self.unnamed.insert(first, self.drawn_before);
+            self.unnamed.insert(first, self.drawn_before.unwrap_or(i64::MIN));
             self.next_xid = snapshot.next_xid;
         }
         for &xid in &snapshot.running {
@@ -113,13 +134,20 @@ impl Horizon {
         for xid in past {
             self.unnamed.remove(&xid);
         }
-        self.drawn_before = self.drawn;
-        self.drawn = self.drawn.max(drawn);
-        reread
+        self.drawn_before = if set_back { None } else { self.drawn };
+        self.drawn = Some(drawn);
+        match reread {
+            _ if set_back => Observed::SetBack,
+            Some(above) => Observed::RereadAbove(above),
+            None => Observed::Nothing,
+        }
     }
 
     /// The id above which the rows of a transaction lie that is not named yet.
     fn unnamed_above(&self, xid: u64) -> i64 {
-        self.unnamed.range(..=xid).next_back().map_or(0, |(_, above)| *above)
+        self.unnamed
+            .range(..=xid)
+            .next_back()
+            .map_or(i64::MIN, |(_, above)| *above)
     }
 }

@@ -1,6 +1,6 @@
 //! What the outbox must be told after requests have ended: one batch is one short transaction of the worker.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::attrs::FlatAttrs;
@@ -43,11 +43,26 @@ pub struct ResponseRecord {
     pub body: Option<String>,
 }
 
+/// An entry that Target has accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its outbox id.
+    pub id: i64,
+    /// Whose it is.
+    pub client: ClientCode,
+    /// As what it was read: it goes only if it still is that.
+    pub version: i64,
+}
+
 /// An entry that stays in the outbox and is sent again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retry {
     /// Its outbox id.
     pub id: i64,
+    /// Whose it is.
+    pub client: ClientCode,
+    /// As what it was read: the failure counts against that.
+    pub version: i64,
     /// Attempts that count against it.
     pub attempts: u32,
     /// Not before this point in time.
@@ -61,6 +76,10 @@ pub struct Retry {
 pub struct Dead {
     /// Its outbox id.
     pub id: i64,
+    /// Whose it is.
+    pub client: ClientCode,
+    /// As what it was read, if all of it was: it goes only if it still is that.
+    pub version: Option<i64>,
     /// Attempts that count against it.
     pub attempts: u32,
     /// Why, for a person.
@@ -69,6 +88,21 @@ pub struct Dead {
     pub outcome: Option<Outcome>,
     /// The response that decided it: an index into [`Batch::responses`].
     pub response: Option<usize>,
+    /// The id of that response, if it was recorded before.
+    pub recorded: Option<i64>,
+}
+
+/// What a settlement has left as it was, because others have changed or locked it.
+#[derive(Debug, Default)]
+pub struct Left {
+    /// Entries that somebody has locked: they are settled later.
+    pub locked: BTreeSet<i64>,
+    /// Entries that somebody has changed since they were read: they are other entries by now, and are sent.
+    pub changed: BTreeSet<i64>,
+    /// Clients whose row somebody has locked: they are paused later.
+    pub pauses: BTreeSet<ClientCode>,
+    /// The ids of the responses of the batch, in its order.
+    pub responses: Vec<i64>,
 }
 
 /// A part of a client's quota that is set aside for requests of one minute.
@@ -132,7 +166,7 @@ pub struct Batch {
     /// Rows for `response`.
     pub responses: Vec<ResponseRecord>,
     /// Entries that Target has accepted.
-    pub accepted: Vec<i64>,
+    pub accepted: Vec<Accepted>,
     /// Entries to be sent again.
     pub retries: Vec<Retry>,
     /// Entries given up.
@@ -152,6 +186,7 @@ pub struct Batch {
 /// A delivery that ends, and what becomes of its profile.
 #[derive(Debug)]
 pub(crate) struct Ended {
+    pub(crate) client: ClientCode,
     pub(crate) ticket: u64,
     pub(crate) again: Option<Again>,
 }
@@ -174,23 +209,103 @@ impl Again {
 
 impl Batch {
     /// An entry that is found to be dead when it is read, and not by an answer: that may be more than once before it is settled.
-    pub(crate) fn bury(&mut self, id: i64, attempts: u32, reason: String) {
+    pub(crate) fn bury(&mut self, client: &ClientCode, id: i64, version: Option<i64>, attempts: u32, reason: String) {
         if !self.dead.iter().any(|dead| dead.id == id) {
             self.dead.push(Dead {
                 id,
+                client: client.clone(),
+                version,
                 attempts,
                 reason,
                 outcome: None,
                 response: None,
+                recorded: None,
             });
         }
     }
 
     /// The same for an entry of which everything has arrived.
-    pub(crate) fn accept(&mut self, id: i64) {
-        if !self.accepted.contains(&id) {
-            self.accepted.push(id);
+    pub(crate) fn accept(&mut self, client: &ClientCode, id: i64, version: i64) {
+        if !self.accepted.iter().any(|accepted| accepted.id == id) {
+            self.accepted.push(Accepted {
+                id,
+                client: client.clone(),
+                version,
+            });
         }
+    }
+
+    /// Adds what is to be settled by `other`.
+    pub fn append(&mut self, other: Self) {
+        let before = self.responses.len();
+        self.responses.extend(other.responses);
+        self.accepted.extend(other.accepted);
+        self.retries.extend(other.retries);
+        self.dead.extend(other.dead.into_iter().map(|dead| Dead {
+            response: dead.response.map(|index| index + before),
+            ..dead
+        }));
+        for (code, reason) in other.pauses {
+            if !self.pauses.iter().any(|(paused, _)| *paused == code) {
+                self.pauses.push((code, reason));
+            }
+        }
+        // The later one is how it stands.
+        self.breakers
+            .retain(|(code, _)| !other.breakers.iter().any(|(later, _)| later == code));
+        self.breakers.extend(other.breakers);
+        self.arrived.extend(other.arrived);
+        for (place, activity) in other.activity {
+            self.activity.entry(place).or_default().add(&activity);
+        }
+        self.ended.extend(other.ended);
+    }
+
+    /// The same, client by client.
+    pub fn by_client(self) -> BTreeMap<ClientCode, Self> {
+        let mut parts: BTreeMap<ClientCode, Self> = BTreeMap::new();
+        let mut place = Vec::with_capacity(self.responses.len());
+        for response in self.responses {
+            let part = parts.entry(response.key.client.clone()).or_default();
+            place.push(part.responses.len());
+            part.responses.push(response);
+        }
+        for accepted in self.accepted {
+            parts
+                .entry(accepted.client.clone())
+                .or_default()
+                .accepted
+                .push(accepted);
+        }
+        for retry in self.retries {
+            parts.entry(retry.client.clone()).or_default().retries.push(retry);
+        }
+        for dead in self.dead {
+            let response = dead.response.and_then(|index| place.get(index).copied());
+            let part = parts.entry(dead.client.clone()).or_default();
+            part.dead.push(Dead { response, ..dead });
+        }
+        for pause in self.pauses {
+            parts.entry(pause.0.clone()).or_default().pauses.push(pause);
+        }
+        for breaker in self.breakers {
+            parts.entry(breaker.0.clone()).or_default().breakers.push(breaker);
+        }
+        for arrived in self.arrived {
+            parts
+                .entry(arrived.key.client.clone())
+                .or_default()
+                .arrived
+                .push(arrived);
+        }
+        for ((code, minute), activity) in self.activity {
+            let part = parts.entry(code.clone()).or_default();
+            part.activity.insert((code, minute), activity);
+        }
+        for ended in self.ended {
+            parts.entry(ended.client.clone()).or_default().ended.push(ended);
+        }
+        parts
     }
 
     /// Whether there is nothing to settle.
@@ -200,6 +315,7 @@ impl Batch {
             && self.breakers.is_empty()
             && self.pauses.is_empty()
             && self.accepted.is_empty()
+            && self.retries.is_empty()
             && self.activity.is_empty()
             && self.ended.is_empty()
     }

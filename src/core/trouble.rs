@@ -1,7 +1,9 @@
-//! What is wrong with a worker at present, each thing until it is over: what the view `worker` shows as `last_error`.
+//! What is wrong with a worker at present, each thing until it is over: what the view `worker` shows as `last_error`, and what of it
+//! is written into the log.
 //!
 //! A DBA looks at that column to see whether there is something to do, and an alarm goes by it: what is over must go, and what
-//! stands must not be hidden by the next turn that went well.
+//! stands must not be hidden by the next turn that went well. The log has a line when a trouble begins, when it changes and when it is
+//! over, however often it happens meanwhile.
 
 use std::collections::BTreeMap;
 
@@ -10,33 +12,75 @@ use std::collections::BTreeMap;
 pub enum Source {
     /// A turn of the worker ended early: nothing is sent.
     Turn,
+    /// Logical replication writes entries of another server into the outbox: nothing is sent.
+    Subscription,
     /// A client's settings are not valid: it is left out.
     Clients,
+    /// Somebody has rows locked that must be written: what cannot be settled is kept.
+    Locked,
+    /// Responses cannot be recorded where they belong.
+    Records,
     /// The settings of the connection cannot be used: the former ones are.
     Connection,
+    /// Entries of clients that were removed cannot be moved to the dead letters.
+    Orphans,
     /// Old records cannot be dropped.
     House,
+    /// Logical replication carries tables of the extension to other servers.
+    Publication,
+}
+
+/// A trouble that changes more often than so many times is told of no more until it is over.
+const TEXTS_TOLD: usize = 8;
+
+#[derive(Debug)]
+struct Trouble {
+    text: String,
+    /// What the log has of it.
+    told: Vec<String>,
+    times: u64,
+}
+
+/// A trouble that is over.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Over {
+    /// As it was last.
+    pub text: String,
+    /// How often it happened.
+    pub times: u64,
 }
 
 /// What stands.
 #[derive(Debug, Default)]
 pub struct Troubles {
-    standing: BTreeMap<Source, String>,
+    standing: BTreeMap<Source, Trouble>,
 }
 
 impl Troubles {
-    /// This has happened.
-    pub fn note(&mut self, source: Source, text: String) {
-        self.standing.insert(source, text);
+    /// This has happened; whether it is to be written into the log.
+    pub fn note(&mut self, source: Source, text: String) -> bool {
+        let trouble = self.standing.entry(source).or_insert_with(|| Trouble {
+            text: String::new(),
+            told: Vec::new(),
+            times: 0,
+        });
+        trouble.times = trouble.times.saturating_add(1);
+        let is_news = trouble.told.len() < TEXTS_TOLD && !trouble.told.contains(&text);
+        if is_news {
+            trouble.told.push(text.clone());
+        }
+        trouble.text = text;
+        is_news
     }
 
-    /// That has gone well.
-    pub fn is_over(&mut self, source: Source) {
-        self.standing.remove(&source);
+    /// That has gone well; what stood until now, if anything did.
+    pub fn is_over(&mut self, source: Source) -> Option<Over> {
+        let Trouble { text, times, .. } = self.standing.remove(&source)?;
+        Some(Over { text, times })
     }
 
     /// The worst of what stands.
     pub fn worst(&self) -> Option<&str> {
-        self.standing.values().next().map(String::as_str)
+        self.standing.values().next().map(|trouble| trouble.text.as_str())
     }
 }

@@ -10,7 +10,7 @@ use target_profile_core::condition::{Condition, Row};
 
 use super::errors::{Fault, WatchFault};
 use super::generated;
-use super::session::with_pinned_path;
+use super::session::{TEXT, with_pinned_path, with_settings};
 
 unsafe extern "C-unwind" {
     /// nodes/nodeFuncs.h: calls the function for each part of what the parser has made.
@@ -87,7 +87,10 @@ pub fn id(table: pg_sys::Oid, text: &str) -> Result<Id, Fault> {
         }
         let context = pg_sys::deparse_context_for(c"new".as_ptr(), table);
         // A name that is not qualified is one of pg_catalog then, whoever reads it: what is in pg_temp was refused.
-        let text = with_pinned_path(|| owned(pg_sys::deparse_expression(expression, context, false, false)));
+        // A constant is written as it will be read.
+        let text = with_settings(&TEXT, || {
+            with_pinned_path(|| owned(pg_sys::deparse_expression(expression, context, false, false)))
+        });
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
         Ok(Id { text, columns })
     }

@@ -7,8 +7,7 @@ use std::ffi::{CStr, c_char};
 
 use pgrx::pg_sys;
 
-use super::backfill::condition::PINNED;
-use super::session::with_settings;
+use super::session::{TEXT, with_pinned_path, with_settings};
 
 unsafe extern "C-unwind" {
     /// catalog/pg_inherits.h: a table and all its partitions, each locked.
@@ -119,8 +118,8 @@ unsafe fn read(relation: pg_sys::Relation, expression: *mut pg_sys::Node) -> Gen
     unsafe {
         let table = (*relation).rd_id;
         let context = pg_sys::deparse_context_for(c"new".as_ptr(), table);
-        let text = with_settings(&PINNED, || {
-            owned(pg_sys::deparse_expression(expression, context, true, false))
+        let text = with_settings(&TEXT, || {
+            with_pinned_path(|| owned(pg_sys::deparse_expression(expression, context, true, false)))
         });
         Generated {
             expression: text,

@@ -16,7 +16,7 @@ use super::clock::postgres_now;
 use super::errors::warn;
 use super::report::State;
 use super::shared::{self, SLOTS, Slot};
-use super::{holds, list, my_pid, settings, summons, wait_event, worker};
+use super::{holds, list, my_pid, pins, settings, summons, wait_event, worker};
 
 /// How long the postmaster waits before it starts the launcher again, should it end. The workers go on meanwhile.
 const RESTART_AFTER: Duration = Duration::from_secs(2);
@@ -60,6 +60,7 @@ pub fn database_name(database: u32) -> String {
 pub extern "C-unwind" fn target_profile_launcher_main(_arg: pg_sys::Datum) {
     worker::install_signal_handlers();
     worker::ignore_cancels();
+    pins::launcher();
     BackgroundWorker::connect_worker_to_spi(None, None);
     // SAFETY: the callback is a plain function of this library.
     unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(0)) };

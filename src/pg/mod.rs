@@ -24,6 +24,7 @@ mod list;
 pub mod outbox;
 mod own_objects;
 pub mod owner;
+pub mod pins;
 mod references;
 mod renames;
 pub mod report;

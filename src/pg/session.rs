@@ -4,15 +4,16 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-/// What the text of dates, floats, intervals, ranges, money and whatever contains them depends on, fixed, so that every session sends
+/// What the text of dates, floats, intervals, ranges, money, names of objects and whatever contains them depends on, fixed, so that every session sends
 /// the same text for the same value.
-pub const TEXT: [(&CStr, &CStr); 6] = [
+pub const TEXT: [(&CStr, &CStr); 7] = [
     (c"datestyle", c"ISO, YMD"),
     (c"intervalstyle", c"iso_8601"),
     (c"timezone", c"UTC"),
     (c"bytea_output", c"hex"),
     (c"extra_float_digits", c"1"),
     (c"lc_monetary", c"C"),
+    (c"quote_all_identifiers", c"off"),
 ];
 
 /// Names are found in pg_catalog; pg_temp, which is searched first for types and tables where it is not named, comes last.

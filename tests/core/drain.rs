@@ -13,7 +13,7 @@ use target_profile_core::horizon::Snapshot;
 use target_profile_core::id::{IdKind, ProfileKey};
 use target_profile_core::quota::{Count, Minute, WINDOW};
 use target_profile_core::settings::{ClientRow, ClientSettings};
-use target_profile_core::settlement::{Batch, Reservation};
+use target_profile_core::settlement::{Batch, Left, Reservation};
 use target_profile_core::time::Timestamp;
 
 use crate::outbox::{at, row_of};
@@ -77,6 +77,10 @@ enum Step {
     ClaimFails(Failure),
     Answer(usize, Treatment),
     Settle,
+    /// Somebody locks a waiting entry: it cannot be settled.
+    Lock(usize),
+    /// He gives all of them free.
+    Unlock,
     Wait(u64),
     /// The clock is set back.
     SetBack(u64),
@@ -149,6 +153,10 @@ struct World {
     enabled: bool,
     drain: Drain,
     batch: Batch,
+    /// What could not be settled yet.
+    later: Batch,
+    /// Entries that somebody has locked.
+    locked: BTreeSet<i64>,
     in_flight: Vec<InFlight>,
     /// From dispatch until the batch that ends the delivery is settled.
     under_way: BTreeMap<ProfileKey, u64>,
@@ -223,6 +231,8 @@ impl World {
             enabled: true,
             drain: new_drain(),
             batch: Batch::default(),
+            later: Batch::default(),
+            locked: BTreeSet::new(),
             in_flight: Vec::new(),
             under_way: BTreeMap::new(),
             ended: Vec::new(),
@@ -422,7 +432,7 @@ impl World {
             let rows = visible
                 .values()
                 .filter(|r| r.key.client == read.client && r.priority == read.priority)
-                .filter(|r| r.id > read.above && r.id <= read.up_to)
+                .filter(|r| r.id >= read.from && r.id <= read.up_to)
                 .take(read.limit as usize);
             heads.extend(rows.map(|row| Head {
                 read: index,
@@ -458,6 +468,7 @@ impl World {
                     attempts: row.attempts,
                     enqueued_at: row.enqueued_at,
                     retried: row.retried,
+                    version: i64::from(row.attrs),
                 });
             }
         }
@@ -612,14 +623,26 @@ impl World {
 
     fn settle(&mut self) {
         self.drain.report(self.now, &mut self.batch);
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.append(std::mem::take(&mut self.later));
+        let to_settle = batch.accepted.iter().map(|entry| entry.id);
+        let to_settle = to_settle.chain(batch.retries.iter().map(|entry| entry.id));
+        let to_settle = to_settle.chain(batch.dead.iter().map(|entry| entry.id));
+        let left = Left {
+            locked: to_settle.filter(|id| self.locked.contains(id)).collect(),
+            responses: (1..).take(batch.responses.len()).collect(),
+            ..Left::default()
+        };
         for ((client, minute), activity) in &batch.activity {
             let reserved = self.reserved.entry((client.clone(), *minute)).or_default();
             *reserved += activity.reserved;
             assert!(reserved.all >= activity.returned.all && reserved.backfill >= activity.returned.backfill);
             *reserved -= activity.returned;
         }
-        for id in &batch.accepted {
+        for id in batch.accepted.iter().map(|accepted| &accepted.id) {
+            if left.locked.contains(id) || self.accepted.contains(id) {
+                continue;
+            }
             assert!(
                 self.outbox.remove(id).is_some(),
                 "{id} was accepted and is not in the outbox"
@@ -627,6 +650,10 @@ impl World {
             self.accepted.insert(*id);
         }
         for dead in &batch.dead {
+            // What is locked may be found dead more than once.
+            if left.locked.contains(&dead.id) || self.dead.contains_key(&dead.id) {
+                continue;
+            }
             let row = self.outbox.remove(&dead.id).expect("what is dead was in the outbox");
             self.dead.insert(dead.id, (dead.reason.clone(), row));
         }
@@ -644,6 +671,9 @@ impl World {
             }
         }
         for retry in &batch.retries {
+            if left.locked.contains(&retry.id) {
+                continue;
+            }
             let row = self.outbox.get_mut(&retry.id).expect("a retry of an entry that waits");
             assert!(retry.attempts >= row.attempts, "attempts never go down");
             row.attempts = retry.attempts;
@@ -655,10 +685,14 @@ impl World {
         }
         let paused = !batch.pauses.is_empty();
         for key in std::mem::take(&mut self.ended) {
+            if self.carried.get(&key).is_some_and(|ids| !ids.is_disjoint(&left.locked)) {
+                self.ended.push(key);
+                continue;
+            }
             assert!(self.under_way.remove(&key).is_some());
             self.carried.remove(&key);
         }
-        self.drain.settled(batch);
+        self.later = self.drain.settled_but(batch, left);
         if paused {
             self.tell_clients();
         }
@@ -676,6 +710,7 @@ impl World {
         self.carried.clear();
         self.ended.clear();
         self.batch = Batch::default();
+        self.later = Batch::default();
         self.drain = new_drain();
         self.woken = false;
         self.tell_clients();
@@ -704,6 +739,11 @@ impl World {
                 self.answer(index % self.in_flight.len(), treatment);
             }
             Step::Settle => self.settle(),
+            Step::Lock(index) if !self.outbox.is_empty() => {
+                let id = *self.outbox.keys().nth(index % self.outbox.len()).unwrap();
+                self.locked.insert(id);
+            }
+            Step::Unlock => self.locked.clear(),
             Step::Wait(millis) => self.now = self.now.plus(Duration::from_millis(millis)),
             Step::SetBack(millis) => {
                 self.now = Timestamp::from_unix_micros(self.now.unix_micros() - i64::try_from(millis).unwrap() * 1_000);
@@ -743,7 +783,12 @@ impl World {
                 self.enabled = enabled;
                 self.tell_clients();
             }
-            Step::Write(..) | Step::Commit(_) | Step::Abort(_) | Step::Answer(..) | Step::RetryDead(_) => {}
+            Step::Write(..)
+            | Step::Commit(_)
+            | Step::Abort(_)
+            | Step::Answer(..)
+            | Step::Lock(_)
+            | Step::RetryDead(_) => {}
         }
     }
 
@@ -782,7 +827,12 @@ impl World {
                 .next_attempt_at
                 .unwrap_or(row.enqueued_at)
                 .max(row.enqueued_at.plus(settings(client).delay));
-            let dead = self.batch.dead.iter().any(|dead| dead.id == row.id);
+            let dead = self
+                .batch
+                .dead
+                .iter()
+                .chain(&self.later.dead)
+                .any(|dead| dead.id == row.id);
             let (latest, free) = profiles
                 .entry(&row.key)
                 .or_insert((due, !self.under_way.contains_key(&row.key)));
@@ -821,7 +871,14 @@ impl World {
         self.enabled = true;
         self.tell_clients();
         let wrong_before: BTreeSet<i64> = self.dead.keys().copied().collect();
-        let doomed: BTreeSet<i64> = self.batch.dead.iter().map(|dead| dead.id).collect();
+        let doomed: BTreeSet<i64> = self
+            .batch
+            .dead
+            .iter()
+            .chain(&self.later.dead)
+            .map(|dead| dead.id)
+            .collect();
+        self.locked.clear();
         let paused = !self.batch.pauses.is_empty();
         let mut rounds = 0;
         loop {
@@ -980,6 +1037,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         2 => any_failure().prop_map(Step::ClaimFails),
         16 => (any::<usize>(), any_treatment()).prop_map(|(index, treatment)| Step::Answer(index, treatment)),
         10 => Just(Step::Settle),
+        2 => any::<usize>().prop_map(Step::Lock),
+        1 => Just(Step::Unlock),
         6 => prop_oneof![Just(1), 100..2_000u64, Just(60_000), Just(400_000), Just(86_000_000)].prop_map(Step::Wait),
         1 => prop_oneof![1..2_000u64, Just(5_000_000)].prop_map(Step::SetBack),
         3 => any::<usize>().prop_map(Step::RetryDead),

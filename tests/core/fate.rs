@@ -20,6 +20,7 @@ fn tried(attempts: u32) -> Carried {
         id: 1,
         attempts,
         enqueued_at: at(0),
+        version: 0,
     }
 }
 

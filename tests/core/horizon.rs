@@ -1,9 +1,17 @@
 //! The horizon: when ids below the cursor have to be read again, and from where.
 
-use target_profile_core::horizon::{Horizon, Snapshot};
+use target_profile_core::horizon::{Horizon, Observed, Snapshot};
 
-/// What the horizon answers to `snapshot`, with the next transaction id and the last outbox id drawn.
+/// The id above which the horizon has rows read again at `snapshot`, with the next transaction id and the last outbox id drawn.
 fn observe(horizon: &mut Horizon, snapshot: &str, next_xid: u64, drawn: i64) -> Option<i64> {
+    match observed(horizon, snapshot, next_xid, drawn) {
+        Observed::Nothing => None,
+        Observed::RereadAbove(id) => Some(id),
+        Observed::SetBack => panic!("the sequence was not set back"),
+    }
+}
+
+fn observed(horizon: &mut Horizon, snapshot: &str, next_xid: u64, drawn: i64) -> Observed {
     horizon.observe(&Snapshot::parse(snapshot).unwrap().with_next_xid(next_xid), drawn)
 }
 
@@ -38,7 +46,7 @@ fn one_that_was_running_at_the_first_snapshot_may_have_written_anywhere() {
     let mut horizon = Horizon::default();
     assert_eq!(observe(&mut horizon, "90:100:90", 100, 50), None);
     assert_eq!(observe(&mut horizon, "90:105:90", 105, 60), None);
-    assert_eq!(observe(&mut horizon, "106:106:", 106, 60), Some(0));
+    assert_eq!(observe(&mut horizon, "106:106:", 106, 60), Some(i64::MIN));
     assert_eq!(observe(&mut horizon, "106:106:", 106, 60), None, "once is enough");
 }
 
@@ -77,8 +85,16 @@ fn one_that_no_snapshot_named_is_not_missed() {
     let mut horizon = Horizon::default();
     observe(&mut horizon, "100:100:", 100, 50);
     observe(&mut horizon, "100:100:", 102, 60);
-    assert_eq!(observe(&mut horizon, "101:101:", 102, 60), Some(0), "100 has ended");
-    assert_eq!(observe(&mut horizon, "102:102:", 102, 60), Some(0), "101 has ended");
+    assert_eq!(
+        observe(&mut horizon, "101:101:", 102, 60),
+        Some(i64::MIN),
+        "100 has ended"
+    );
+    assert_eq!(
+        observe(&mut horizon, "102:102:", 102, 60),
+        Some(i64::MIN),
+        "101 has ended"
+    );
     assert_eq!(observe(&mut horizon, "103:103:", 103, 60), None, "102 began later");
 }
 
@@ -99,4 +115,22 @@ fn one_that_is_named_late_keeps_its_bound() {
         assert_eq!(observe(&mut horizon, "100:102:100", 102, drawn), None);
     }
     assert_eq!(observe(&mut horizon, "102:102:", 102, 150), Some(60));
+}
+
+#[test]
+fn when_the_sequence_is_set_back_what_runs_may_have_written_anywhere() {
+    let mut horizon = Horizon::default();
+    for drawn in [50, 60, 70] {
+        assert_eq!(observe(&mut horizon, "100:100:", 100, drawn), None);
+    }
+    observe(&mut horizon, "100:102:100", 103, 80);
+    assert_eq!(observed(&mut horizon, "100:102:100", 103, 5), Observed::SetBack);
+    assert_eq!(horizon.drawn(), 5);
+    // One that began before the next snapshot may have drawn its ids before the sequence was set back, or after.
+    assert_eq!(observe(&mut horizon, "100:102:100", 104, 6), None);
+    assert_eq!(observe(&mut horizon, "103:103:", 104, 7), Some(i64::MIN));
+    assert_eq!(observe(&mut horizon, "104:104:", 104, 8), Some(i64::MIN));
+    // From now on it is as ever.
+    observe(&mut horizon, "104:104:", 105, 9);
+    assert_eq!(observe(&mut horizon, "105:105:", 105, 10), Some(7));
 }

@@ -1,6 +1,7 @@
 //! Tests of the pure package: tables of vectors, and properties over arbitrary input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod any_ids;
 mod attrs;
 mod backfill;
 mod breaker;
@@ -19,13 +20,16 @@ mod launcher;
 mod names;
 mod outbox;
 mod quota;
+mod replication;
 mod request;
 mod retry;
 mod settings;
+mod settlement;
 mod status;
 mod step;
 mod time;
 mod trouble;
 mod verdict;
 mod version;
+mod wal;
 mod watch;

@@ -128,7 +128,7 @@ impl Outbox {
             let rows = self
                 .rows
                 .iter()
-                .filter(|(id, _)| **id > lane.above && **id <= lane.up_to)
+                .filter(|(id, _)| **id >= lane.from && **id <= lane.up_to)
                 .filter(|(_, row)| row.client == lane.client.as_str() && row.priority == lane.priority)
                 .take(lane.limit as usize);
             heads.extend(rows.map(|(id, row)| Head {
@@ -156,6 +156,7 @@ impl Outbox {
                 attempts: row.attempts,
                 enqueued_at: row.enqueued_at,
                 retried: false,
+                version: 0,
             }));
         }
         drain.claim(profiles, entries, batch)
@@ -168,7 +169,7 @@ impl Outbox {
         for ((_, minute), activity) in &batch.activity {
             self.activity.entry(*minute).or_default().add(activity);
         }
-        for id in &batch.accepted {
+        for id in batch.accepted.iter().map(|accepted| &accepted.id) {
             self.rows.remove(id).unwrap();
             self.accepted.push(*id);
         }

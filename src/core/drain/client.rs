@@ -18,6 +18,10 @@ use crate::time::Timestamp;
 /// are not read on: memory stays bounded, the rest waits in the table.
 pub(super) const PARKED_LIMIT: usize = 10_000;
 
+/// So many deliveries of a client may wait until somebody gives their entries free. Beyond it nothing more is sent: it could
+/// not be settled either.
+pub(super) const UNSETTLED_LIMIT: usize = 1_000;
+
 /// Of so many profiles of a client it is remembered which parts of a split update have arrived. Those beyond are sent again
 /// as a whole. A profile has at most what Target keeps of it, so this is a few megabytes at most.
 const PARTIAL_LIMIT: usize = 64;
@@ -36,6 +40,12 @@ pub(super) struct Client {
     /// Requests since the activity was written last: the pace by which the quota is reserved.
     pub(super) recent: u64,
     pub(super) in_flight: usize,
+    /// Target does not let it in, and its row does not say so yet.
+    pub(super) refused: bool,
+    /// What it needs written cannot be: nothing is sent until it can.
+    pub(super) held: bool,
+    /// Deliveries whose entries somebody has locked: they have ended and cannot be settled.
+    pub(super) unsettled: usize,
     /// Highest priority first.
     pub(super) lanes: BTreeMap<Reverse<i16>, Lane>,
     pub(super) parked: Parked,
@@ -55,6 +65,9 @@ impl Client {
             ledger,
             recent: 0,
             in_flight: 0,
+            refused: false,
+            held: false,
+            unsettled: 0,
             lanes: BTreeMap::new(),
             parked: Parked::default(),
             partial: HashMap::new(),
@@ -78,7 +91,7 @@ impl Client {
 
     /// How many more requests of a class may go out at `now`.
     pub(super) fn room(&self, class: Class, now: Timestamp) -> usize {
-        if self.paused {
+        if self.paused || self.must_settle_first() {
             return 0;
         }
         let room = self.settings.max_in_flight.saturating_sub(self.in_flight);
@@ -88,6 +101,10 @@ impl Client {
             Admission::Probe => room.min(1),
             Admission::NotBefore(_) | Admission::ProbeUnderWay => 0,
         }
+    }
+
+    fn must_settle_first(&self) -> bool {
+        self.held || self.unsettled >= UNSETTLED_LIMIT
     }
 
     /// Whether a retry may go out: a probe is one of its own kind.
@@ -106,7 +123,7 @@ impl Client {
 
     /// When this client has something to do next, if nothing else happens.
     pub(super) fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.paused || self.in_flight >= self.settings.max_in_flight {
+        if self.paused || self.must_settle_first() || self.in_flight >= self.settings.max_in_flight {
             return None;
         }
         let breaker_at = match self.breaker.admits(now) {

@@ -7,7 +7,7 @@ use super::{Carried, Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, f
 use crate::request::Request;
 use crate::retry;
 use crate::settings::ClientSettings;
-use crate::settlement::{Again, Arrived, Batch, Dead, Ended, ResponseRecord, Retry};
+use crate::settlement::{Accepted, Again, Arrived, Batch, Dead, Ended, ResponseRecord, Retry};
 use crate::time::{Span, Timestamp};
 use crate::verdict::{self, Outcome};
 
@@ -143,6 +143,7 @@ impl Drain {
         client.breaker_moved |= client.breaker.opening() != opening_before.as_ref();
         if outcome == Outcome::Unauthorized && !client.paused {
             client.paused = true;
+            client.refused = true;
             batch.pauses.push((delivery.key.client.clone(), why.clone()));
         }
         let ending = Ending {
@@ -160,11 +161,17 @@ impl Drain {
                 ..*entry
             };
             match fate(&entry, &ending, &client.settings) {
-                Fate::Accepted => batch.accepted.push(entry.id),
+                Fate::Accepted => batch.accepted.push(Accepted {
+                    id: entry.id,
+                    client: delivery.key.client.clone(),
+                    version: entry.version,
+                }),
                 Fate::Held => again = Some(Again::AT_ONCE),
                 Fate::Retry { attempts, at } => {
                     batch.retries.push(Retry {
                         id: entry.id,
+                        client: delivery.key.client.clone(),
+                        version: entry.version,
                         attempts,
                         next_attempt_at: at,
                         outcome,
@@ -179,10 +186,13 @@ impl Drain {
                     why: given_up,
                 } => batch.dead.push(Dead {
                     id: entry.id,
+                    client: delivery.key.client.clone(),
+                    version: Some(entry.version),
                     attempts,
                     reason: given_up.reason(&why, attempts, &client.settings),
                     outcome: Some(outcome),
                     response: Some(response),
+                    recorded: None,
                 }),
             }
         }
@@ -249,7 +259,10 @@ impl Drain {
             let class = delivery.class();
             client.ledger.refund(delivery.minute, class.count(unsent));
         }
-        batch.ended.push(Ended { ticket, again });
+        if let Some(delivery) = self.deliveries.get(&ticket) {
+            let client = delivery.key.client.clone();
+            batch.ended.push(Ended { client, ticket, again });
+        }
     }
 }
 
@@ -257,7 +270,11 @@ impl Drain {
 /// sweep that finds entries without a client.
 fn settle_orphan(delivery: &Delivery, outcome: Outcome, batch: &mut Batch) {
     if outcome == Outcome::Accepted {
-        batch.accepted.extend(delivery.carried.iter().map(|entry| entry.id));
+        batch.accepted.extend(delivery.carried.iter().map(|entry| Accepted {
+            id: entry.id,
+            client: delivery.key.client.clone(),
+            version: entry.version,
+        }));
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Carried {
     pub attempts: u32,
     /// When it was written.
     pub enqueued_at: Timestamp,
+    /// As what it was read.
+    pub version: i64,
 }
 
 /// How a request ended, as far as it matters to its entries.

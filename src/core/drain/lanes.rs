@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::Drain;
 use crate::client_code::ClientCode;
-use crate::horizon::Snapshot;
+use crate::horizon::{Observed, Snapshot};
 
 impl Drain {
     /// Something was committed: the lanes may have more.
@@ -19,15 +19,18 @@ impl Drain {
     pub fn sweep(&mut self) {
         self.new_work();
         for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
-            lane.reread_above(i64::MIN);
+            lane.reread();
         }
     }
 
     /// Takes note of the snapshot in which the lanes are read, and of the last outbox id drawn.
     pub fn observe(&mut self, snapshot: &Snapshot, last_id: i64) {
-        if let Some(above) = self.horizon.observe(snapshot, last_id) {
-            for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
-                lane.reread_above(above);
+        let observed = self.horizon.observe(snapshot, last_id);
+        for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
+            match observed {
+                Observed::Nothing => {}
+                Observed::RereadAbove(id) => lane.reread_above(id),
+                Observed::SetBack => lane.set_back(last_id),
             }
         }
     }

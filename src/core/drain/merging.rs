@@ -50,9 +50,10 @@ impl Drain {
                         id: entry.id,
                         attempts: entry.attempts,
                         enqueued_at: entry.enqueued_at,
+                        version: entry.version,
                     });
                 }
-                Err(reason) => batch.bury(entry.id, entry.attempts, reason),
+                Err(reason) => batch.bury(&key.client, entry.id, Some(entry.version), entry.attempts, reason),
             }
         }
         let client = self.clients.get_mut(&key.client);
@@ -61,7 +62,9 @@ impl Drain {
                 client.drop_arrived(&key, &mut merged);
                 if merged.is_empty() {
                     // Every part of it has arrived, since what was missing is gone.
-                    carried.iter().for_each(|entry| batch.accept(entry.id));
+                    for entry in &carried {
+                        batch.accept(&key.client, entry.id, entry.version);
+                    }
                     client.forget_arrived(&key);
                 }
                 request::build(&client.settings.endpoint, &key, &merged, client.settings.method)
@@ -71,7 +74,13 @@ impl Drain {
         };
         let requests = built.unwrap_or_else(|error: Error| {
             for entry in &carried {
-                batch.bury(entry.id, entry.attempts, error.to_string());
+                batch.bury(
+                    &key.client,
+                    entry.id,
+                    Some(entry.version),
+                    entry.attempts,
+                    error.to_string(),
+                );
             }
             Vec::new()
         });
@@ -122,6 +131,7 @@ impl Drain {
                 minute,
                 more,
                 ended: false,
+                unsettled: false,
             },
         );
         Some(dispatch)

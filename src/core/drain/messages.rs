@@ -33,20 +33,31 @@ pub struct Registration {
 }
 
 /// A range of one lane to be read in the order of ids: the query is
-/// `client_code = client AND priority = priority AND id > above AND id <= up_to ORDER BY id LIMIT limit`.
+/// `client_code = client AND priority = priority AND id >= from AND id <= up_to ORDER BY id LIMIT limit`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LaneRead {
     /// Whose lane.
     pub client: ClientCode,
     /// Which of its lanes.
     pub priority: i16,
-    /// Ids above this one.
-    pub above: i64,
+    /// Ids from this one on.
+    pub from: i64,
     /// Ids up to and including this one.
     pub up_to: i64,
     /// At most so many rows.
     pub limit: u32,
-    pub(super) revisit: bool,
+    pub(super) part: LanePart,
+}
+
+/// Which part of a lane is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LanePart {
+    /// What was drawn since it was read last.
+    Front,
+    /// What has been read before.
+    Again,
+    /// What lies beyond the last id drawn.
+    Beyond,
 }
 
 /// The head of one entry, as a lane read finds it.
@@ -81,6 +92,8 @@ pub struct Entry {
     pub enqueued_at: Timestamp,
     /// It was a dead letter, and is without the attributes that newer updates have set since.
     pub retried: bool,
+    /// Says whose entry it was and what it held when it was read: a row that has another is another entry by now.
+    pub version: i64,
 }
 
 /// A request to be sent now.

@@ -36,13 +36,14 @@ use crate::horizon::Horizon;
 use crate::id::ProfileKey;
 use crate::quota::{Class, Count, Ledger, Minute};
 use crate::request::Request;
-use crate::settlement::{Activity, Batch, Ended};
+use crate::settlement::{Activity, Again, Batch, Dead, Left};
 use crate::step::Leap;
 use crate::time::Timestamp;
 
 use client::Client;
 pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
 pub use merging::{MERGE_LIMIT, OVERTAKEN};
+use messages::LanePart;
 pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};
 use parked::Wait;
 
@@ -88,6 +89,8 @@ struct Delivery {
     more: Option<Wait>,
     /// Its last answer has come; only the settling of it is missing.
     ended: bool,
+    /// It could not be settled, because somebody has locked one of its entries.
+    unsettled: bool,
 }
 
 impl Delivery {
@@ -206,11 +209,14 @@ impl Drain {
                     let ledger = Ledger::load(Client::quota(&settings), &charged, now);
                     let mut client = Client::new(settings, paused, resumed_at, ledger);
                     // It was removed and is back while requests of its are still under way.
-                    client.in_flight = self
-                        .deliveries
-                        .values()
-                        .filter(|delivery| delivery.key.client == client.settings.code && !delivery.ended)
-                        .count();
+                    let of_client = |delivery: &&Delivery| delivery.key.client == client.settings.code;
+                    let mine = self.deliveries.values().filter(of_client);
+                    (client.in_flight, client.unsettled) = mine.fold((0, 0), |(in_flight, unsettled), delivery| {
+                        (
+                            in_flight + usize::from(!delivery.ended),
+                            unsettled + usize::from(delivery.unsettled),
+                        )
+                    });
                     self.clients.insert(client.settings.code.clone(), client);
                 }
                 Some(client) => {
@@ -218,13 +224,14 @@ impl Drain {
                     if moved {
                         client.forget_all_arrived();
                     }
-                    if moved
-                        || paused
-                        || client.resumed_at != resumed_at
-                        || client.settings.auth_token != settings.auth_token
-                    {
+                    let cured =
+                        moved || client.resumed_at != resumed_at || client.settings.auth_token != settings.auth_token;
+                    if cured || paused {
                         client.forgive();
                     }
+                    // Its row may say otherwise as long as somebody keeps it locked.
+                    client.refused &= !cured && !paused;
+                    let paused = paused || client.refused;
                     self.look_for_lanes |= client.paused && !paused;
                     client.ledger.set_quota(Client::quota(&settings));
                     client.settings = settings;
@@ -252,18 +259,77 @@ impl Drain {
         self.report_activity(now, batch);
     }
 
-    /// The batch has been committed: its profiles may have their next turn.
+    /// The whole batch has been committed: its profiles may have their next turn.
     pub fn settled(&mut self, batch: Batch) {
-        for ((code, minute), activity) in batch.activity {
+        self.settled_but(batch, Left::default());
+    }
+
+    /// The batch has been committed but for what was left. The answer is what must be settled later. A profile whose entry
+    /// is locked has no turn until then; one whose entry has changed has another turn at once.
+    pub fn settled_but(&mut self, batch: Batch, left: Left) -> Batch {
+        let Batch {
+            accepted,
+            retries,
+            dead,
+            pauses,
+            activity,
+            ended,
+            ..
+        } = batch;
+        let mut later = Batch {
+            accepted: accepted
+                .into_iter()
+                .filter(|entry| left.locked.contains(&entry.id))
+                .collect(),
+            retries: retries
+                .into_iter()
+                .filter(|entry| left.locked.contains(&entry.id))
+                .collect(),
+            ..Batch::default()
+        };
+        for dead in dead.into_iter().filter(|entry| left.locked.contains(&entry.id)) {
+            let recorded = dead.response.and_then(|index| left.responses.get(index).copied());
+            later.dead.push(Dead {
+                response: None,
+                recorded: recorded.or(dead.recorded),
+                ..dead
+            });
+        }
+        for (code, reason) in pauses {
+            if left.pauses.contains(&code) {
+                later.pauses.push((code, reason));
+            } else if let Some(client) = self.clients.get_mut(&code) {
+                client.refused = false;
+            }
+        }
+        for ((code, minute), activity) in activity {
             self.note_reserved(code, minute, activity.reserved);
         }
-        for Ended { ticket, again } in batch.ended {
-            let Some(delivery) = self.deliveries.remove(&ticket) else {
+        for ended in ended {
+            let locked = |delivery: &Delivery| delivery.ids.iter().any(|id| left.locked.contains(id));
+            if !left.locked.is_empty()
+                && let Some(delivery) = self.deliveries.get_mut(&ended.ticket)
+                && locked(delivery)
+            {
+                if !std::mem::replace(&mut delivery.unsettled, true)
+                    && let Some(client) = self.clients.get_mut(&delivery.key.client)
+                {
+                    client.unsettled += 1;
+                }
+                later.ended.push(ended);
+                continue;
+            }
+            let Some(delivery) = self.deliveries.remove(&ended.ticket) else {
                 continue;
             };
+            let changed = !left.changed.is_empty() && delivery.ids.iter().any(|id| left.changed.contains(id));
+            let again = ended.again.or(changed.then_some(Again::AT_ONCE));
             self.busy.remove(&delivery.key);
             self.settling = self.settling.saturating_sub(1);
             if let Some(client) = self.clients.get_mut(&delivery.key.client) {
+                if delivery.unsettled {
+                    client.unsettled = client.unsettled.saturating_sub(1);
+                }
                 // Newer entries go with the retry, or have a turn of their own.
                 let wait = match (again, delivery.more) {
                     (Some(again), more) => Some(Wait {
@@ -279,6 +345,35 @@ impl Drain {
                 }
             }
         }
+        // They may be another profile's or another client's by now.
+        if let Some(&first) = left.changed.first() {
+            self.look_for_lanes = true;
+            for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
+                lane.reread_from(first);
+                lane.reread_beyond();
+            }
+        }
+        later
+    }
+
+    /// What a client needs written cannot be, because somebody has locked its rows: nothing of it is sent until
+    /// [`Drain::give_free`].
+    pub fn hold(&mut self, code: &ClientCode) {
+        if let Some(client) = self.clients.get_mut(code) {
+            client.held = true;
+        }
+    }
+
+    /// It can be written again.
+    pub fn give_free(&mut self, code: &ClientCode) {
+        if let Some(client) = self.clients.get_mut(code) {
+            client.held = false;
+        }
+    }
+
+    /// Whether the row of this client is still to say that it is paused: somebody may have cured it meanwhile.
+    pub fn is_refused(&self, code: &ClientCode) -> bool {
+        self.clients.get(code).is_some_and(|client| client.refused)
     }
 
     /// When there is something to do next if nothing else happens; `None`: not before something is committed or answered.

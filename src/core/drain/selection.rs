@@ -5,11 +5,11 @@ use std::collections::HashMap;
 
 use super::client::Client;
 use super::parked::Wait;
-use super::{Busy, Drain, Head, LaneRead, Turn};
+use super::{Busy, Drain, Head, LanePart, LaneRead, Turn};
 use crate::breaker::Admission;
 use crate::client_code::ClientCode;
 use crate::id::{IdKind, ProfileId, ProfileKey};
-use crate::lane::REVISIT_LIMIT;
+use crate::lane::{REVISIT_LIMIT, behind};
 use crate::quota::Class;
 use crate::retry::RETRY_AFTER_CAP;
 use crate::settlement::Batch;
@@ -23,6 +23,7 @@ impl Drain {
         if free == 0 {
             return Vec::new();
         }
+        let drawn = self.horizon.drawn();
         let mut reads = Vec::new();
         for (code, client) in self.in_turn() {
             if !client.lanes_readable() {
@@ -33,26 +34,26 @@ impl Drain {
                 if room == 0 {
                     continue;
                 }
-                if let Some((above, up_to)) = lane.revisit {
+                let mut read = |part, from, up_to, limit| {
                     reads.push(LaneRead {
                         client: code.clone(),
                         priority: priority.0,
-                        above,
+                        from,
                         up_to,
-                        limit: REVISIT_LIMIT,
-                        revisit: true,
+                        limit,
+                        part,
                     });
+                };
+                if let Some((from, up_to)) = lane.revisit {
+                    read(LanePart::Again, from, up_to, REVISIT_LIMIT);
                 }
+                // At least a page full: rows of profiles that are under way or wait are passed over.
+                let limit = u32::try_from(room.max(32)).unwrap_or(u32::MAX);
                 if !lane.exhausted {
-                    reads.push(LaneRead {
-                        client: code.clone(),
-                        priority: priority.0,
-                        above: lane.cursor,
-                        up_to: i64::MAX,
-                        // At least a page full: rows of profiles that are under way or wait are passed over.
-                        limit: u32::try_from(room.max(32)).unwrap_or(u32::MAX),
-                        revisit: false,
-                    });
+                    read(LanePart::Front, lane.next, drawn, limit);
+                }
+                if !lane.exhausted_beyond {
+                    read(LanePart::Beyond, lane.next_beyond.max(behind(drawn)), i64::MAX, limit);
                 }
             }
         }
@@ -133,7 +134,7 @@ impl Drain {
             let key = match profile_key(&read.client, row) {
                 Ok(key) => key,
                 Err(reason) => {
-                    batch.bury(row.id, 0, reason);
+                    batch.bury(&read.client, row.id, None, 0, reason);
                     passed = Some(row.id);
                     continue;
                 }
@@ -179,17 +180,26 @@ impl Drain {
         let Some(lane) = client.lanes.get_mut(&Reverse(read.priority)) else {
             return false;
         };
-        if read.revisit {
-            lane.revisit = match (read_all, passed) {
-                (true, _) => None,
-                (false, Some(id)) => Some((id, read.up_to)),
-                (false, None) => lane.revisit,
-            };
-            return false;
+        match read.part {
+            LanePart::Again => {
+                lane.revisit = match (read_all, passed) {
+                    (true, _) => None,
+                    (false, Some(id)) => Some((behind(id), read.up_to)),
+                    (false, None) => lane.revisit,
+                };
+                false
+            }
+            LanePart::Front => {
+                lane.next = passed.map_or(lane.next, |id| lane.next.max(behind(id)));
+                lane.exhausted = read_all;
+                all && !read_all
+            }
+            LanePart::Beyond => {
+                lane.next_beyond = passed.map_or(lane.next_beyond, |id| lane.next_beyond.max(behind(id)));
+                lane.exhausted_beyond = read_all;
+                all && !read_all
+            }
         }
-        lane.cursor = passed.map_or(lane.cursor, |id| lane.cursor.max(id));
-        lane.exhausted = read_all;
-        all && !read_all
     }
 }
 
@@ -226,6 +236,14 @@ impl Selection {
 fn profile_key(client: &ClientCode, row: &Head) -> Result<ProfileKey, String> {
     let kind = IdKind::parse(&row.id_kind).map_err(|error| format!("invalid entry: {error}"))?;
     let id = ProfileId::parse(kind, &row.profile_id).map_err(|error| format!("invalid entry: {error}"))?;
+    // All entries of a profile are read by these names.
+    if row.id_kind != kind.as_str() || row.profile_id != id.as_str() {
+        return Err(format!(
+            "invalid entry: the outbox names this profile {} {}",
+            kind.as_str(),
+            id.as_str()
+        ));
+    }
     Ok(ProfileKey {
         client: client.clone(),
         kind,

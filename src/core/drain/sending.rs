@@ -60,6 +60,17 @@ impl Drain {
         dispatches
     }
 
+    /// Those of one client cannot be sent, because what they need could not be reserved. The answer is the others.
+    pub fn withdraw_of(&mut self, code: &ClientCode, dispatches: Vec<Dispatch>) -> Vec<Dispatch> {
+        let (withdrawn, others): (Vec<_>, Vec<_>) = dispatches.into_iter().partition(|dispatch| {
+            self.deliveries
+                .get(&dispatch.ticket)
+                .is_some_and(|delivery| delivery.key.client == *code)
+        });
+        self.withdraw(&withdrawn);
+        others
+    }
+
     /// They cannot be sent, because what they need could not be reserved. Their profiles have another turn.
     pub fn withdraw(&mut self, dispatches: &[Dispatch]) {
         for dispatch in dispatches {

@@ -34,6 +34,16 @@ thread_local! {
     };
 }
 
+/// What the planner takes pages and rows for, as PostgreSQL has it. A cost that is beyond all bounds would come out as Infinity, which JSON
+/// does not know.
+const COSTS: [(&CStr, &CStr); 5] = [
+    (c"seq_page_cost", c"1"),
+    (c"random_page_cost", c"4"),
+    (c"cpu_tuple_cost", c"0.01"),
+    (c"cpu_index_tuple_cost", c"0.005"),
+    (c"cpu_operator_cost", c"0.0025"),
+];
+
 /// Which rows a query reads.
 pub enum Range<'a> {
     /// Those with an id above the first (or all) and up to the second (or the end).
@@ -345,18 +355,17 @@ fn operators(of: pg_sys::Oid, type_name: &str) -> Result<(String, String), Fault
 }
 
 fn explain(query: &str, settings: &[(&CStr, &CStr)]) -> Result<Value, Fault> {
-    with_settings(&TEXT, || {
-        with_pinned_path(|| {
-            with_settings(settings, || {
-                Spi::connect_mut(|spi| {
-                    let plan = spi
-                        .update(format!("EXPLAIN (FORMAT JSON) {query}").as_str(), None, &[])?
-                        .first()
-                        .get_one::<pgrx::Json>()?;
-                    Ok(plan.ok_or(Fault::Internal("EXPLAIN"))?.0)
-                })
-            })
+    let plan = || {
+        Spi::connect_mut(|spi| {
+            let plan = spi
+                .update(format!("EXPLAIN (FORMAT JSON) {query}").as_str(), None, &[])?
+                .first()
+                .get_one::<pgrx::Json>()?;
+            Ok(plan.ok_or(Fault::Internal("EXPLAIN"))?.0)
         })
+    };
+    with_settings(&TEXT, || {
+        with_pinned_path(|| with_settings(&COSTS, || with_settings(settings, plan)))
     })
 }
 

@@ -15,12 +15,14 @@ use super::queries::{
     READ_LEDGERS, WRITE_ACTIVITY,
 };
 use super::settle::timestamp;
+use super::tables;
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 
 /// For each client what is reserved of its quota, by minutes.
 pub fn ledgers(client: &mut SpiClient<'_>) -> Result<HashMap<String, Vec<(Minute, Count)>>, Fault> {
     let missing = Fault::Internal;
+    tables::read(&[tables::ACTIVITY]);
     READ_LEDGERS.with(|statement| {
         let mut ledgers: HashMap<String, Vec<(Minute, Count)>> = HashMap::new();
         for row in statement.select(client, &[])? {
@@ -47,6 +49,8 @@ pub fn reserve(client: &mut SpiClient<'_>, reservations: &[Reservation]) -> Resu
         };
         (&reservation.client, reservation.minute, reserved)
     });
+    tables::write(&[tables::ACTIVITY]);
+    tables::be_impatient();
     write(client, rows, 0)
 }
 
@@ -98,9 +102,12 @@ pub fn follow(client: &mut SpiClient<'_>, before: Timestamp, minutes: i64) -> Re
     })
 }
 
-/// Forgets minutes before that point in time, and what is no longer known of dead letters.
-pub fn forget(client: &mut SpiClient<'_>, before: Timestamp) -> Result<(), Fault> {
+/// Forgets minutes before that point in time, and what is no longer known of dead letters, at most `limit` rows of each. Whether
+/// there may be more.
+pub fn forget(client: &mut SpiClient<'_>, before: Timestamp, limit: i64) -> Result<bool, Fault> {
     let before = timestamp(before)?;
+    let is_full = |rows: usize| i64::try_from(rows).unwrap_or(i64::MAX) >= limit;
+    let mut more = false;
     let old = OLD_ACTIVITY.with(|statement| {
         Ok::<_, Fault>(
             statement
@@ -111,12 +118,18 @@ pub fn forget(client: &mut SpiClient<'_>, before: Timestamp) -> Result<(), Fault
         )
     })?;
     if old {
-        DELETE_ACTIVITY.with(|statement| statement.update(client, &[before.into()]).map(|_| ()))?;
+        more |= DELETE_ACTIVITY.with(|statement| {
+            let rows = statement.update(client, &[before.into(), limit.into()])?;
+            Ok::<_, Fault>(is_full(rows.len()))
+        })?;
     }
     if ANY_OVERTAKEN.with(|statement| yes(statement, client))? {
-        FORGET_OVERTAKEN.with(|statement| statement.update(client, &[]).map(|_| ()))?;
+        more |= FORGET_OVERTAKEN.with(|statement| {
+            let rows = statement.update(client, &[limit.into()])?;
+            Ok::<_, Fault>(is_full(rows.len()))
+        })?;
     }
-    Ok(())
+    Ok(more)
 }
 
 /// The difference of two numbers, as a column holds it.

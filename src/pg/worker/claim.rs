@@ -10,9 +10,10 @@ use target_profile_core::horizon::Snapshot;
 use target_profile_core::id::ProfileKey;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
+use target_profile_core::wal::end_of_records;
 
-use super::guests;
 use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use super::{guests, tables};
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 
@@ -30,6 +31,7 @@ pub fn claim(
     now: Timestamp,
     batch: &mut Batch,
 ) -> Result<Option<Vec<Dispatch>>, Fault> {
+    tables::read(&[tables::OUTBOX, tables::OVERTAKEN]);
     if !clients_are_current() || guests::outbox(client)? != Some(outbox) {
         return Ok(None);
     }
@@ -53,13 +55,11 @@ pub fn claim(
 /// Makes durable what the claim has seen: with `synchronous_commit = off` a commit is visible before it is on disk, and what
 /// is sent must not be undone by a crash. Costs nothing when it is on disk already.
 pub fn flush_wal() {
-    // SAFETY: plain functions of the WAL, outside of a transaction. A position right behind a page's header (24 bytes, 40 on a
-    // segment's first page) means that nothing is on the page yet; no record can begin there and end before it, so what there
-    // is to flush ends where the page begins.
+    // SAFETY: plain functions of the WAL, outside of a transaction. The size of a segment is set before any process is started.
     unsafe {
-        let end = pg_sys::GetXLogInsertRecPtr();
-        let on_page = end % u64::from(pg_sys::XLOG_BLCKSZ);
-        pg_sys::XLogFlush(if on_page <= 40 { end - on_page } else { end });
+        let segment = u64::try_from(pg_sys::wal_segment_size).unwrap_or(0);
+        let end = end_of_records(pg_sys::GetXLogInsertRecPtr(), u64::from(pg_sys::XLOG_BLCKSZ), segment);
+        pg_sys::XLogFlush(end);
     }
 }
 
@@ -108,7 +108,7 @@ fn find_lanes(client: &SpiClient<'_>, drain: &mut Drain) -> Result<(), Fault> {
 fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, Fault> {
     let codes: Vec<String> = reads.iter().map(|read| read.client.as_str().to_owned()).collect();
     let priorities: Vec<i16> = reads.iter().map(|read| read.priority).collect();
-    let above: Vec<i64> = reads.iter().map(|read| read.above).collect();
+    let from: Vec<i64> = reads.iter().map(|read| read.from).collect();
     let up_to: Vec<i64> = reads.iter().map(|read| read.up_to).collect();
     let limits: Vec<i32> = reads
         .iter()
@@ -120,7 +120,7 @@ fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, F
             &[
                 codes.into(),
                 priorities.into(),
-                above.into(),
+                from.into(),
                 up_to.into(),
                 limits.into(),
             ],
@@ -158,6 +158,7 @@ fn read_entries(client: &SpiClient<'_>, profiles: &[ProfileKey]) -> Result<Vec<E
                 attempts: row.get::<i32>(4)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
                 enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
                 retried: row.get(6)?.unwrap_or(false),
+                version: row.get(7)?.ok_or(Fault::Internal("the version of an entry"))?,
             });
         }
         // In this order already, as the heads.

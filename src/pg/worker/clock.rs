@@ -69,9 +69,11 @@ impl Worker {
                 step.micros() / 1_000
             );
             self.drain.clock_set(before, step, &mut self.batch);
-            for time in [&mut self.next_poll, &mut self.next_retention, &mut self.not_before] {
+            for time in [&mut self.next_poll, &mut self.not_before] {
                 *time = step.of(*time);
             }
+            self.retention.clock_set(step);
+            self.unsettled.clock_set(step);
             self.following.note(step);
         }
     }

@@ -8,7 +8,7 @@ use target_profile_core::settings::SettingError;
 use super::queries::{
     ANY_DROPPED_TABLE, BURY_ORPHANS, FORGET_DROPPED_TABLES, IS_ADOPTED, IS_INSTALLED, ORPHANED_CLIENTS, RENAMED,
 };
-use super::{Standing, activity};
+use super::{Standing, activity, tables};
 use crate::pg::clients;
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
@@ -57,6 +57,7 @@ pub fn look_around(
     with_clients: bool,
     sql_version: &mut Option<String>,
 ) -> Result<(Standing, Option<Clients>), Fault> {
+    tables::read(&[tables::BINDING, tables::CLIENT, tables::ACTIVITY]);
     *sql_version = versions::of_sql(client)?;
     if let Some(name) = renamed(client)? {
         return Err(Fault::Renamed(name));
@@ -113,6 +114,7 @@ pub fn forget_dropped_tables(client: &mut SpiClient<'_>) -> Result<(), Fault> {
 
 /// Clients that have entries and are not registered.
 pub fn orphaned_clients(client: &mut SpiClient<'_>) -> Result<Vec<String>, Fault> {
+    tables::read(&[tables::OUTBOX, tables::CLIENT]);
     ORPHANED_CLIENTS.with(|statement| {
         let mut codes = Vec::new();
         for row in statement.select(client, &[])? {

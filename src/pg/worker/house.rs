@@ -3,46 +3,171 @@
 use std::time::Duration;
 
 use target_profile_core::client_code::ClientCode;
+use target_profile_core::step::Step;
 use target_profile_core::time::Timestamp;
+use target_profile_core::trouble::Source;
 
 use super::clock::now;
 use super::transaction::{Access, transaction};
 use super::{Worker, activity, guests, settle};
 
+/// How often old records are looked for.
+const EVERY: Duration = Duration::from_secs(3600);
+/// Sending waits so long for old records to go; the rest goes a little later.
+const AT_A_TIME: Duration = Duration::from_millis(250);
+/// How long sending goes on then.
+const BREATH: Duration = Duration::from_millis(750);
+/// What cannot be dropped, because somebody reads it or depends on it, is tried again after this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// So many days are dropped in one transaction: each takes some locks, and the server has so many.
+const DAYS: usize = 4;
+/// So many rows are deleted in one transaction.
+const ROWS: i64 = 10_000;
+
+/// How far old records have gone.
+#[derive(Debug)]
+pub(super) struct Retention {
+    due: Timestamp,
+    /// Days that could not be dropped this time (somebody's view depends on one): the others are, all the same.
+    kept: Vec<String>,
+    /// Why not, the first of them.
+    trouble: Option<String>,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            due: Timestamp::from_unix_micros(0),
+            kept: Vec::new(),
+            trouble: None,
+        }
+    }
+}
+
+impl Retention {
+    pub(super) fn due(&self) -> Timestamp {
+        self.due
+    }
+
+    /// From the beginning: what is to be kept may have changed.
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        *self = Self {
+            due: now,
+            ..Self::default()
+        };
+    }
+
+    pub(super) fn clock_set(&mut self, step: Step) {
+        self.due = step.of(self.due);
+    }
+}
+
 impl Worker {
-    /// What is due now and then: entries of clients that were removed, days of responses that are over, watches of tables
-    /// that were dropped.
-    pub(super) fn keep_house(&mut self) -> Result<(), String> {
-        let orphaned = transaction("looking for orphans", Access::Read, guests::orphaned_clients)?;
-        for code in orphaned {
-            transaction("burying orphans", Access::Write, |client| {
-                guests::bury_orphans(client, &code)
-            })?;
+    /// Entries of clients that were removed.
+    pub(super) fn bury_orphans(&mut self) {
+        // What another server writes here is not touched.
+        if self.is_subscriber {
+            return;
         }
-        if now() >= self.next_retention {
-            let before = ago(self.settings.retention);
-            if transaction("looking for old responses", Access::Read, |client| {
-                settle::has_partitions_before(client, before)
-            })? {
+        let mut failed = None;
+        match transaction("looking for orphans", Access::Read, guests::orphaned_clients) {
+            Ok(orphaned) => {
+                for code in orphaned {
+                    let buried = transaction("burying orphans", Access::Write, |client| {
+                        guests::bury_orphans(client, &code)
+                    });
+                    failed = failed.or(buried.err());
+                }
+            }
+            Err(failure) => failed = Some(failure),
+        }
+        match failed {
+            // No reason not to send.
+            Some(failure) => self.remember(Source::Orphans, &failure.to_string()),
+            None => self.is_over(Source::Orphans),
+        }
+    }
+
+    /// A part of what is too old goes: days of responses and minutes of activity.
+    pub(super) fn keep_house(&mut self) {
+        let until = now().plus(AT_A_TIME);
+        let done = self
+            .drop_days(until)
+            .and_then(|more| if more { Ok(true) } else { self.forget_rows(until) })
+            .and_then(|more| if more { Ok(true) } else { forget_dropped_tables() });
+        match done {
+            Ok(true) => self.retention.due = now().plus(BREATH),
+            Ok(false) => {
+                let pause = match self.retention.trouble.take() {
+                    Some(trouble) => {
+                        self.remember(Source::House, &trouble);
+                        PATIENCE
+                    }
+                    None => {
+                        self.is_over(Source::House);
+                        EVERY
+                    }
+                };
+                self.retention.begin(now().plus(pause));
+            }
+            Err(error) => {
+                // A day that cannot be dropped is no reason not to send.
+                self.remember(Source::House, &error);
+                self.retention.due = now().plus(PATIENCE);
+            }
+        }
+    }
+
+    /// Whether there are more.
+    fn drop_days(&mut self, until: Timestamp) -> Result<bool, String> {
+        let before = ago(self.settings.retention);
+        loop {
+            let kept = &self.retention.kept;
+            let names = transaction("looking for old responses", Access::Read, |client| {
+                settle::overdue_partitions(client, before, kept, DAYS)
+            })?;
+            if names.is_empty() {
+                return Ok(false);
+            }
+            self.days.clear();
+            let drop = |names: &[String]| {
                 transaction("dropping old responses", Access::Write, |client| {
-                    settle::drop_partitions_before(client, before)
-                })?;
-                self.days.clear();
+                    settle::drop_partitions(client, names)
+                })
+            };
+            match drop(&names) {
+                Ok(()) => {}
+                // Somebody reads: perhaps one of them, perhaps all.
+                Err(failure) if failure.is_lock() => {
+                    self.retention.kept.extend(names.into_iter().next());
+                    return Err(failure.into());
+                }
+                Err(_) => {
+                    for name in names {
+                        if let Err(failure) = drop(std::slice::from_ref(&name)) {
+                            self.retention.trouble.get_or_insert(failure.to_string());
+                            self.retention.kept.push(name);
+                        }
+                    }
+                }
             }
-            let before = ago(self.settings.activity_retention);
-            transaction("forgetting old activity", Access::Write, |client| {
-                activity::forget(client, before)
-            })?;
-            if transaction("looking for dropped tables", Access::Read, |client| {
-                guests::has_dropped_tables(client)
-            })? {
-                transaction("forgetting dropped tables", Access::Write, |client| {
-                    guests::forget_dropped_tables(client)
-                })?;
+            if now() >= until {
+                return Ok(true);
             }
-            self.next_retention = now().plus(Duration::from_secs(3600));
         }
-        Ok(())
+    }
+
+    /// Whether there are more.
+    fn forget_rows(&mut self, until: Timestamp) -> Result<bool, String> {
+        let before = ago(self.settings.activity_retention);
+        loop {
+            let more = transaction("forgetting old activity", Access::Write, |client| {
+                activity::forget(client, before, ROWS)
+            })?;
+            if !more || now() >= until {
+                return Ok(more);
+            }
+        }
     }
 
     /// Of clients that wait for their quota: somebody may have mended the table, or the clock.
@@ -64,4 +189,16 @@ impl Worker {
 fn ago(retention: Duration) -> Timestamp {
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_unix_micros(now().unix_micros().saturating_sub(retention))
+}
+
+/// Watches of tables that were dropped go. There are no more then.
+fn forget_dropped_tables() -> Result<bool, String> {
+    if transaction("looking for dropped tables", Access::Read, |client| {
+        guests::has_dropped_tables(client)
+    })? {
+        transaction("forgetting dropped tables", Access::Write, |client| {
+            guests::forget_dropped_tables(client)
+        })?;
+    }
+    Ok(false)
 }

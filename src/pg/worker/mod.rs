@@ -12,8 +12,11 @@ mod identity;
 mod network;
 mod process;
 mod queries;
+mod replication;
 mod settle;
+mod settling;
 mod surroundings;
+mod tables;
 mod telling;
 mod transaction;
 
@@ -28,14 +31,15 @@ use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;
 use target_profile_core::trouble::{Source, Troubles};
 
-use super::clock::day_of;
 use super::holds;
 use super::report::State;
 use super::settings::Snapshot;
 use super::shared::{self, Slot};
 use clock::now;
+use house::Retention;
 use process::sleep_until;
 pub use process::{install_signal_handlers, reload_if_asked};
+use settling::Unsettled;
 use surroundings::Standing;
 use transaction::{Access, transaction};
 pub use transaction::{ignore_cancels, look_again};
@@ -54,16 +58,26 @@ struct Worker {
     /// What has to be settled; kept until it is, whatever fails.
     batch: Batch,
     standing: Standing,
+    /// A subscription writes into our tables.
+    is_subscriber: bool,
     /// Of the SQL objects, when they were looked at last.
     sql_version: Option<String>,
     /// The version of the clients that the drain has; `None`: look again.
     clients_version: Option<u64>,
+    /// What could not be settled, because somebody has locked it.
+    unsettled: Unsettled,
     /// Days of `response` that have their partition.
     days: BTreeSet<i32>,
+    /// They could be made.
+    days_are_well: bool,
+    /// `response` cannot take the responses: they go elsewhere.
+    stray: bool,
+    /// Ids of responses that were there already have been passed over.
+    ids_mended: bool,
     /// The last response that was recorded.
     last_response: i64,
     next_poll: Timestamp,
-    next_retention: Timestamp,
+    retention: Retention,
     troubles: Troubles,
     /// The view may show an error.
     told: bool,
@@ -87,12 +101,17 @@ impl Worker {
             drain,
             batch: Batch::default(),
             standing: Standing::NoExtension,
+            is_subscriber: false,
             sql_version: None,
             clients_version: None,
+            unsettled: Unsettled::default(),
             days: BTreeSet::new(),
+            days_are_well: true,
+            stray: false,
+            ids_mended: false,
             last_response: 0,
             next_poll: start,
-            next_retention: start,
+            retention: Retention::default(),
             troubles: Troubles::default(),
             told: true,
             errors: 0,
@@ -171,11 +190,11 @@ impl Worker {
     fn reload_if_asked(&mut self) {
         if reload_if_asked() {
             let before = std::mem::replace(&mut self.settings, Snapshot::take());
-            self.drain.set_enabled(self.settings.enabled);
+            self.drain.set_enabled(self.may_send());
             self.drain.new_work();
             // How long responses are kept may have changed.
             self.next_poll = now();
-            self.next_retention = now();
+            self.retention.begin(now());
             // The file may hold other certificates under the same name, so the transport is renewed each time.
             match network::renew(&self.settings.transport) {
                 Ok(()) => self.is_over(Source::Connection),
@@ -193,12 +212,15 @@ impl Worker {
         self.move_ledgers()?;
         let polling = now() >= self.next_poll;
         // While nothing may be sent, nobody need wake this process again; the settings that change that make it look.
-        if self.settings.enabled && self.slot.take_work() {
+        if self.may_send() && self.slot.take_work() {
             self.drain.new_work();
         }
         // For work alone the claim's own look is enough.
         if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
+            if self.standing != Standing::NoExtension {
+                self.look_at_replication()?;
+            }
         }
         if !self.is_adopted() {
             if polling {
@@ -208,11 +230,11 @@ impl Worker {
         }
         network::ensure(&self.settings.transport)?;
         if polling {
-            match self.keep_house() {
-                Ok(()) => self.is_over(Source::House),
-                // A day that cannot be dropped (somebody's view depends on it) is no reason not to send.
-                Err(error) => self.remember(Source::House, &error),
-            }
+            self.bury_orphans();
+            self.try_days_again();
+        }
+        if now() >= self.retention.due() {
+            self.keep_house();
         }
         if polling || self.slot.take_all() {
             self.drain.sweep();
@@ -236,6 +258,10 @@ impl Worker {
         Ok(())
     }
 
+    fn may_send(&self) -> bool {
+        self.settings.enabled && !self.is_subscriber
+    }
+
     fn is_adopted(&self) -> bool {
         matches!(self.standing, Standing::Adopted(_))
     }
@@ -246,45 +272,6 @@ impl Worker {
             next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
         }
         network::send(next);
-    }
-
-    fn settle(&mut self) -> Result<(), String> {
-        self.drain.report(now(), &mut self.batch);
-        if self.batch.is_empty() {
-            return Ok(());
-        }
-        self.show(State::Active);
-        let done = self.ensure_days().and_then(|()| {
-            let (batch, last) = (&self.batch, self.last_response);
-            transaction("settling", Access::Write, |client| settle::settle(client, batch, last))
-        });
-        if done.is_err() {
-            // Perhaps somebody dropped a day.
-            self.days.clear();
-        }
-        self.last_response = done?;
-        self.drain.settled(std::mem::take(&mut self.batch));
-        self.slot.announce_settled();
-        self.publish_in_flight();
-        Ok(())
-    }
-
-    fn ensure_days(&mut self) -> Result<(), String> {
-        let wanted: BTreeSet<i32> = self
-            .batch
-            .responses
-            .iter()
-            .map(|response| day_of(response.sent_at))
-            .collect();
-        for day in wanted {
-            if !self.days.contains(&day) {
-                transaction("adding a day of responses", Access::Write, |client| {
-                    settle::ensure_day(client, day)
-                })?;
-                self.days.insert(day);
-            }
-        }
-        Ok(())
     }
 
     fn claim(&mut self) -> Result<(), String> {
@@ -303,7 +290,7 @@ impl Worker {
                 client,
                 drain,
                 outbox,
-                || Some(slot.clients_version()) == known,
+                || Some(slot.clients_version()) == known && !replication::is_target(outbox),
                 now,
                 batch,
             )
@@ -321,7 +308,7 @@ impl Worker {
         }
         // The reservation last: it is good for this minute, and what goes out is stamped with the time at which it was checked.
         claim::flush_wal();
-        let at = self.reserve(&dispatches)?;
+        let (at, dispatches) = self.reserve(dispatches)?;
         let dispatches = self.drain.send(dispatches, at);
         self.publish_in_flight();
         self.show(State::Active);
@@ -329,22 +316,33 @@ impl Worker {
         Ok(())
     }
 
-    /// Makes durable what the quota is charged for these requests, and says when they may go: in the minute that is charged.
-    fn reserve(&mut self, dispatches: &[Dispatch]) -> Result<Timestamp, String> {
+    /// Makes durable what the quota is charged for these requests, and says when they may go: in the minute that is charged. Those
+    /// whose client's rows are locked do not.
+    fn reserve(&mut self, mut dispatches: Vec<Dispatch>) -> Result<(Timestamp, Vec<Dispatch>), String> {
         loop {
             let at = now();
-            let reservations = self.drain.reservations(dispatches, at);
+            let reservations = self.drain.reservations(&dispatches, at);
             if reservations.is_empty() {
-                return Ok(at);
+                return Ok((at, dispatches));
             }
             let reserved = transaction("reserving quota", Access::Write, |client| {
                 activity::reserve(client, &reservations)
             });
-            if let Err(error) = reserved {
-                self.drain.withdraw(dispatches);
-                return Err(error);
+            match reserved {
+                Ok(()) => self.drain.reserved(reservations),
+                Err(failure) if failure.is_lock() => {
+                    dispatches = self
+                        .reserve_by_client(reservations, dispatches)
+                        .map_err(|(dispatches, error)| {
+                            self.drain.withdraw(&dispatches);
+                            error
+                        })?;
+                }
+                Err(failure) => {
+                    self.drain.withdraw(&dispatches);
+                    return Err(failure.into());
+                }
             }
-            self.drain.reserved(reservations);
         }
     }
 
@@ -357,7 +355,10 @@ impl Worker {
         } else {
             let due = if self.is_adopted() {
                 let wake = self.drain.next_wake(now).into_iter();
-                wake.chain(self.drain.report_due()).min()
+                wake.chain(self.drain.report_due())
+                    .chain(self.unsettled.due())
+                    .chain([self.retention.due()])
+                    .min()
             } else {
                 None
             };
@@ -366,6 +367,7 @@ impl Worker {
         if !failing && self.is_adopted() {
             self.show(match (self.settings.enabled, self.drain.in_flight()) {
                 (false, _) => State::Disabled,
+                (true, _) if self.is_subscriber => State::Failing,
                 (true, 0) => State::Idle,
                 (true, _) => State::Active,
             });

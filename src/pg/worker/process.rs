@@ -14,7 +14,7 @@ use super::{Worker, network, transaction};
 use crate::pg::clock::postgres_now;
 use crate::pg::report::State;
 use crate::pg::shared::{self, Slot};
-use crate::pg::{holds, my_pid, summons, wait_event};
+use crate::pg::{holds, my_pid, pins, summons, wait_event};
 
 /// Where a worker process starts. Its argument is the OID of its database.
 #[pg_guard]
@@ -44,8 +44,8 @@ pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
         return;
     }
     transaction::ignore_cancels();
+    pins::worker();
     BackgroundWorker::connect_worker_to_spi_by_oid(Some(pg_sys::Oid::from(database)), None);
-    transaction::pin_session_settings();
     transaction::be_oneself();
     target_profile_client::descriptors::raise();
     slot.report(|report| {

@@ -8,9 +8,9 @@ use pgrx::pg_sys::BuiltinOid::{
 use crate::pg::statement::Statement;
 
 macro_rules! statements {
-    ($($name:ident = $file:literal ($($oid:ident),*);)*) => {
+    ($($(#[$when:meta])* $name:ident = $file:literal ($($oid:ident),*);)*) => {
         thread_local! {
-            $(pub static $name: Statement = const {
+            $($(#[$when])* pub static $name: Statement = const {
                 Statement::new(include_str!(concat!("../../../sql/queries/", $file)), &[$($oid),*])
             };)*
         }
@@ -21,14 +21,21 @@ statements! {
     FOREIGN_OWNER = "foreign_owner.sql" (OIDOID, OIDOID);
     IS_INSTALLED = "is_installed.sql" ();
     IS_ADOPTED = "is_adopted.sql" ();
+    #[cfg(feature = "pg14")]
+    PUBLISHED = "published_14.sql" ();
+    #[cfg(not(feature = "pg14"))]
+    PUBLISHED = "published.sql" ();
+    SUBSCRIBED = "subscribed.sql" ();
     SNAPSHOT = "snapshot.sql" ();
     FIND_LANES = "find_lanes.sql" (TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID);
     READ_LANES = "read_lanes.sql" (TEXTARRAYOID, INT2ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID);
     READ_ENTRIES = "read_entries.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID);
     ORPHANED_CLIENTS = "orphaned_clients.sql" ();
     BURY_ORPHANS = "bury_orphans.sql" (TEXTOID);
-    OVERDUE_PARTITIONS = "overdue_partitions.sql" (TIMESTAMPTZOID);
-    DROP_PARTITIONS = "drop_partitions.sql" (TIMESTAMPTZOID);
+    OVERDUE_PARTITIONS = "overdue_partitions.sql" (TIMESTAMPTZOID, TEXTARRAYOID, INT8OID);
+    DROP_PARTITION = "drop_partition.sql" (TEXTOID);
+    ENSURE_STRAY = "ensure_stray.sql" ();
+    MEND_RESPONSE_IDS = "mend_response_ids.sql" (TIMESTAMPTZOID);
     ENSURE_PARTITION = "ensure_partition.sql" (DATEOID);
     RESPONSE_IDS = "response_ids.sql" (INT4OID);
     SETTLE_RESPONSES = "settle_responses.sql" (
@@ -39,10 +46,21 @@ statements! {
         INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
         INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
         TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
-    SETTLE_ACCEPTED = "settle_accepted.sql" (INT8ARRAYOID);
-    SETTLE_RETRIES = "settle_retries.sql" (INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID);
-    SETTLE_DEAD = "settle_dead.sql" (INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    SETTLE_DEAD_0_1 = "settle_dead_0_1.sql" (INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    SETTLE_STRAY_RESPONSES = "settle_stray_responses.sql" (
+        INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
+        INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
+        TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
+    LOCK_ENTRIES = "lock_entries.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    ENTRIES_LEFT = "entries_left.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    SETTLE_ACCEPTED = "settle_accepted.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    SETTLE_RETRIES = "settle_retries.sql" (
+        INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    SETTLE_DEAD = "settle_dead.sql" (
+        INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
+    SETTLE_DEAD_0_1 = "settle_dead_0_1.sql" (
+        INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
+    LOCK_CLIENT = "lock_client.sql" (TEXTOID);
+    IS_UNPAUSED = "is_unpaused.sql" (TEXTOID);
     PAUSE_CLIENT = "pause_client.sql" (TEXTOID, TEXTOID);
     BREAKER_OPENED = "breaker_opened.sql" (TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
     BREAKER_CLOSED = "breaker_closed.sql" (TEXTOID);
@@ -56,13 +74,13 @@ statements! {
     CLOSE_ACTIVITY = "close_activity.sql" ();
     MOVE_ACTIVITY = "move_activity.sql" (TIMESTAMPTZOID, INTERVALOID);
     OLD_ACTIVITY = "old_activity.sql" (TIMESTAMPTZOID);
-    DELETE_ACTIVITY = "delete_activity.sql" (TIMESTAMPTZOID);
+    DELETE_ACTIVITY = "delete_activity.sql" (TIMESTAMPTZOID, INT8OID);
     ANY_DEAD_LETTER = "any_dead_letter.sql" ();
     OLDER_DEAD_LETTERS = "older_dead_letters.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
     OVERTAKE = "overtake.sql" (INT8ARRAYOID, TEXTARRAYOID);
     ANY_OVERTAKEN = "any_overtaken.sql" ();
-    FORGET_OVERTAKEN = "forget_overtaken.sql" ();
     RENAMED = "renamed.sql" ();
     ANY_DROPPED_TABLE = "any_dropped_table.sql" ();
     FORGET_DROPPED_TABLES = "forget_dropped_tables.sql" ();
+    FORGET_OVERTAKEN = "forget_overtaken.sql" (INT8OID);
 }

@@ -1,37 +1,68 @@
 //! Settling: one transaction that writes what the drain has decided.
 
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
 use pgrx::datum::{Date, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use target_profile_core::breaker::Opening;
-use target_profile_core::settlement::{Arrived, Batch, ResponseRecord};
+use target_profile_core::settlement::{Accepted, Arrived, Batch, Dead, Left, ResponseRecord, Retry};
 use target_profile_core::time::Timestamp;
 
 use super::activity;
 use super::guests::yes;
 use super::queries::{
-    ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITIONS,
-    ENSURE_PARTITION, OLDER_DEAD_LETTERS, OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED,
-    SETTLE_DEAD, SETTLE_DEAD_0_1, SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES,
+    ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITION, ENSURE_PARTITION,
+    ENSURE_STRAY, ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT, LOCK_ENTRIES, MEND_RESPONSE_IDS, OLDER_DEAD_LETTERS,
+    OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_DEAD_0_1,
+    SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
 };
+use super::tables;
 use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
 use crate::pg::writer;
 
-/// Writes the whole batch. `last_response` is the last response that was recorded before; the answer is the same after.
-pub fn settle(client: &mut SpiClient<'_>, batch: &Batch, last_response: i64) -> Result<i64, Fault> {
-    let response_ids = responses(client, &batch.responses)?;
+/// How far a settlement has come: what failed decides what is tried next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The tables are being locked.
+    Tables,
+    /// The responses are being written.
+    Responses,
+    /// All else.
+    Rows,
+}
+
+/// How a batch is settled.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Entries that somebody has locked are left out. That writes each row twice, so it is done when it must.
+    pub careful: bool,
+    /// Responses go to the table for those that `response` cannot take.
+    pub stray: bool,
+}
+
+/// Writes the whole batch, but for what others have changed or locked since it was read. `last_response` is the last response that
+/// was recorded before; the answer has the same after.
+pub fn settle(
+    client: &mut SpiClient<'_>,
+    batch: &Batch,
+    manner: Manner,
+    last_response: i64,
+    stage: &Cell<Stage>,
+) -> Result<(i64, Left), Fault> {
+    lock_tables(batch);
+    stage.set(Stage::Responses);
+    let response_ids = responses(client, &batch.responses, manner.stray)?;
+    stage.set(Stage::Rows);
+    tables::be_impatient();
     let last_response = response_ids.iter().copied().fold(last_response, i64::max);
-    if !batch.accepted.is_empty() {
-        SETTLE_ACCEPTED.with(|statement| statement.update(client, &[batch.accepted.clone().into()]).map(|_| ()))?;
-    }
-    retries(client, batch)?;
-    dead(client, batch, &response_ids)?;
+    let mut left = entries(client, batch, manner.careful, &response_ids)?;
+    left.responses = response_ids;
     for (code, reason) in &batch.pauses {
-        PAUSE_CLIENT.with(|statement| {
-            statement
-                .update(client, &[code.as_str().into(), reason.as_str().into()])
-                .map(|_| ())
-        })?;
+        if !pause(client, code.as_str(), reason)? {
+            left.pauses.insert(code.clone());
+        }
     }
     for (code, opening) in &batch.breakers {
         breaker(client, code.as_str(), opening.as_ref())?;
@@ -44,7 +75,105 @@ pub fn settle(client: &mut SpiClient<'_>, batch: &Batch, last_response: i64) -> 
             .map(|((code, minute), activity)| (code, *minute, *activity));
         activity::write(client, rows, last_response)?;
     }
-    Ok(last_response)
+    Ok((last_response, left))
+}
+
+fn lock_tables(batch: &Batch) {
+    let mut names = Vec::new();
+    if !batch.accepted.is_empty() || !batch.retries.is_empty() || !batch.dead.is_empty() {
+        names.push(tables::OUTBOX);
+    }
+    if !batch.responses.is_empty() {
+        names.push(tables::RESPONSE);
+    }
+    if !batch.dead.is_empty() || !batch.arrived.is_empty() {
+        names.extend([tables::DEAD_LETTER, tables::OVERTAKEN]);
+    }
+    if !batch.activity.is_empty() {
+        names.push(tables::ACTIVITY);
+    }
+    tables::write(&names);
+}
+
+/// Settles the entries. What is left: those that have changed since they were read, and with care those that are locked.
+fn entries(client: &mut SpiClient<'_>, batch: &Batch, careful: bool, response_ids: &[i64]) -> Result<Left, Fault> {
+    let mut left = Left::default();
+    let all: BTreeMap<i64, Option<i64>> = batch
+        .accepted
+        .iter()
+        .map(|entry| (entry.id, Some(entry.version)))
+        .chain(batch.retries.iter().map(|entry| (entry.id, Some(entry.version))))
+        .chain(batch.dead.iter().map(|entry| (entry.id, entry.version)))
+        .collect();
+    if all.is_empty() {
+        return Ok(left);
+    }
+    let args = || {
+        let ids: Vec<i64> = all.keys().copied().collect();
+        let versions: Vec<Option<i64>> = all.values().copied().collect();
+        [ids.into(), versions.into()]
+    };
+    let mut free = None;
+    if careful {
+        let mut ids = BTreeSet::new();
+        LOCK_ENTRIES.with(|statement| {
+            for row in statement.update(client, &args())? {
+                ids.extend(row.get::<i64>(1)?);
+            }
+            Ok::<_, Fault>(())
+        })?;
+        free = Some(ids);
+    }
+    let is_free = |id: i64| free.as_ref().is_none_or(|ids| ids.contains(&id));
+    let mut complete = free.as_ref().is_none_or(|ids| ids.len() == all.len());
+    complete &= accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
+    complete &= retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
+    complete &= dead(
+        client,
+        batch.dead.iter().filter(|entry| is_free(entry.id)),
+        response_ids,
+    )?;
+    if complete {
+        return Ok(left);
+    }
+    ENTRIES_LEFT.with(|statement| {
+        for row in statement.update(client, &args())? {
+            let (Some(id), Some(same)) = (row.get::<i64>(1)?, row.get::<bool>(2)?) else {
+                return Err(Fault::Internal("entries_left"));
+            };
+            match (same, is_free(id)) {
+                (true, false) => left.locked.insert(id),
+                (false, _) => left.changed.insert(id),
+                // To be sent again.
+                (true, true) => false,
+            };
+        }
+        Ok(())
+    })?;
+    Ok(left)
+}
+
+/// Whether all of them were there.
+fn accepted<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Accepted>) -> Result<bool, Fault> {
+    let (ids, versions): (Vec<i64>, Vec<i64>) = entries.map(|entry| (entry.id, entry.version)).unzip();
+    let count = ids.len();
+    if count == 0 {
+        return Ok(true);
+    }
+    SETTLE_ACCEPTED.with(|statement| Ok(statement.update(client, &[ids.into(), versions.into()])?.len() == count))
+}
+
+/// Whether the client is paused now, or need not be: not if somebody has its row locked.
+fn pause(client: &mut SpiClient<'_>, code: &str, reason: &str) -> Result<bool, Fault> {
+    let found = LOCK_CLIENT.with(|statement| Ok::<_, Fault>(!statement.update(client, &[code.into()])?.is_empty()))?;
+    if found {
+        PAUSE_CLIENT.with(|statement| statement.update(client, &[code.into(), reason.into()]).map(|_| ()))?;
+        return Ok(true);
+    }
+    IS_UNPAUSED.with(|statement| {
+        let rows = statement.update(client, &[code.into()])?;
+        Ok(!rows.first().get_one::<bool>()?.unwrap_or(false))
+    })
 }
 
 /// Dead letters that are older than what has arrived no longer set those attributes.
@@ -56,7 +185,7 @@ fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault
     let newest: Vec<i64> = arrived.iter().map(|one| one.newest).collect();
     let (mut ids, mut names) = (Vec::new(), Vec::new());
     OLDER_DEAD_LETTERS.with(|statement| {
-        let rows = statement.select(
+        let rows = statement.update(
             client,
             &[
                 text(|one| one.key.client.as_str()).into(),
@@ -83,7 +212,7 @@ fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault
     OVERTAKE.with(|statement| statement.update(client, &[ids.into(), names.into()]).map(|_| ()))
 }
 
-fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result<Vec<i64>, Fault> {
+fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], stray: bool) -> Result<Vec<i64>, Fault> {
     if responses.is_empty() {
         return Ok(Vec::new());
     }
@@ -130,7 +259,9 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result
             .map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX))
             .collect()
     };
-    let statement = if writer::is_recorded() {
+    let statement = if stray {
+        &SETTLE_STRAY_RESPONSES
+    } else if writer::is_recorded() {
         &SETTLE_RESPONSES
     } else {
         &SETTLE_RESPONSES_0_1
@@ -169,53 +300,56 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord]) -> Result
     Ok(ids)
 }
 
-fn retries(client: &mut SpiClient<'_>, batch: &Batch) -> Result<(), Fault> {
-    if batch.retries.is_empty() {
-        return Ok(());
+/// Whether all of them were there.
+fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Retry>) -> Result<bool, Fault> {
+    let entries: Vec<&Retry> = entries.collect();
+    if entries.is_empty() {
+        return Ok(true);
     }
-    let ids: Vec<i64> = batch.retries.iter().map(|retry| retry.id).collect();
-    let attempts: Vec<i32> = batch
-        .retries
+    let ids: Vec<i64> = entries.iter().map(|retry| retry.id).collect();
+    let versions: Vec<i64> = entries.iter().map(|retry| retry.version).collect();
+    let attempts: Vec<i32> = entries
         .iter()
         .map(|retry| i32::try_from(retry.attempts).unwrap_or(i32::MAX))
         .collect();
-    let at = batch
-        .retries
+    let at = entries
         .iter()
         .map(|retry| timestamp(retry.next_attempt_at))
         .collect::<Result<Vec<_>, _>>()?;
-    let outcomes: Vec<String> = batch
-        .retries
-        .iter()
-        .map(|retry| retry.outcome.as_str().to_owned())
-        .collect();
+    let outcomes: Vec<String> = entries.iter().map(|retry| retry.outcome.as_str().to_owned()).collect();
     SETTLE_RETRIES.with(|statement| {
-        statement
-            .update(client, &[ids.into(), attempts.into(), at.into(), outcomes.into()])
-            .map(|_| ())
+        let args = [ids.into(), attempts.into(), at.into(), outcomes.into(), versions.into()];
+        Ok(statement.update(client, &args)?.len() == entries.len())
     })
 }
 
-fn dead(client: &mut SpiClient<'_>, batch: &Batch, response_ids: &[i64]) -> Result<(), Fault> {
-    if batch.dead.is_empty() {
-        return Ok(());
+/// Whether it is certain that all of them went: not if there are any. How many rows the statement writes does not tell.
+fn dead<'a>(
+    client: &mut SpiClient<'_>,
+    entries: impl Iterator<Item = &'a Dead>,
+    response_ids: &[i64],
+) -> Result<bool, Fault> {
+    let entries: Vec<&Dead> = entries.collect();
+    if entries.is_empty() {
+        return Ok(true);
     }
-    let ids: Vec<i64> = batch.dead.iter().map(|dead| dead.id).collect();
-    let attempts: Vec<i32> = batch
-        .dead
+    let ids: Vec<i64> = entries.iter().map(|dead| dead.id).collect();
+    let versions: Vec<Option<i64>> = entries.iter().map(|dead| dead.version).collect();
+    let attempts: Vec<i32> = entries
         .iter()
         .map(|dead| i32::try_from(dead.attempts).unwrap_or(i32::MAX))
         .collect();
-    let reasons: Vec<String> = batch.dead.iter().map(|dead| dead.reason.clone()).collect();
-    let outcomes: Vec<Option<String>> = batch
-        .dead
+    let reasons: Vec<String> = entries.iter().map(|dead| dead.reason.clone()).collect();
+    let outcomes: Vec<Option<String>> = entries
         .iter()
         .map(|dead| dead.outcome.map(|outcome| outcome.as_str().to_owned()))
         .collect();
-    let responses: Vec<Option<i64>> = batch
-        .dead
+    let responses: Vec<Option<i64>> = entries
         .iter()
-        .map(|dead| dead.response.and_then(|index| response_ids.get(index).copied()))
+        .map(|dead| {
+            let in_batch = dead.response.and_then(|index| response_ids.get(index).copied());
+            in_batch.or(dead.recorded)
+        })
         .collect();
     let statement = if writer::is_recorded() {
         &SETTLE_DEAD
@@ -223,19 +357,17 @@ fn dead(client: &mut SpiClient<'_>, batch: &Batch, response_ids: &[i64]) -> Resu
         &SETTLE_DEAD_0_1
     };
     statement.with(|statement| {
-        statement
-            .update(
-                client,
-                &[
-                    ids.into(),
-                    attempts.into(),
-                    reasons.into(),
-                    outcomes.into(),
-                    responses.into(),
-                ],
-            )
-            .map(|_| ())
-    })
+        let args = [
+            ids.into(),
+            attempts.into(),
+            reasons.into(),
+            outcomes.into(),
+            responses.into(),
+            versions.into(),
+        ];
+        statement.update(client, &args).map(|_| ())
+    })?;
+    Ok(false)
 }
 
 fn breaker(client: &mut SpiClient<'_>, code: &str, opening: Option<&Opening>) -> Result<(), Fault> {
@@ -272,22 +404,46 @@ pub fn ensure_day(client: &mut SpiClient<'_>, day: i32) -> Result<(), Fault> {
     ENSURE_PARTITION.with(|statement| statement.update(client, &[day.into()]).map(|_| ()))
 }
 
-/// Whether there are partitions of `response` that end before that point in Postgres' time.
-pub fn has_partitions_before(client: &mut SpiClient<'_>, before: Timestamp) -> Result<bool, Fault> {
-    let before = timestamp(before)?;
+/// Makes the table for responses that `response` cannot take, if there is none.
+pub fn ensure_stray(client: &mut SpiClient<'_>) -> Result<(), Fault> {
+    ENSURE_STRAY.with(|statement| statement.update(client, &[]).map(|_| ()))
+}
+
+/// Has the next ids of responses drawn above those that the day holds already.
+pub fn mend_response_ids(client: &mut SpiClient<'_>, day: i32) -> Result<(), Fault> {
+    let midnight = Timestamp::from_unix_micros(i64::from(day).saturating_add(10_957).saturating_mul(86_400_000_000));
+    MEND_RESPONSE_IDS.with(|statement| statement.update(client, &[timestamp(midnight)?.into()]).map(|_| ()))
+}
+
+/// Partitions of `response` that end before that point in time, but for those named; the oldest, at most so many.
+pub fn overdue_partitions(
+    client: &mut SpiClient<'_>,
+    before: Timestamp,
+    but: &[String],
+    limit: usize,
+) -> Result<Vec<String>, Fault> {
+    let args = [
+        timestamp(before)?.into(),
+        but.to_vec().into(),
+        i64::try_from(limit).unwrap_or(i64::MAX).into(),
+    ];
     OVERDUE_PARTITIONS.with(|statement| {
-        Ok(statement
-            .select(client, &[before.into()])?
-            .first()
-            .get_one::<bool>()?
-            .unwrap_or(false))
+        let mut names = Vec::new();
+        for row in statement.select(client, &args)? {
+            names.extend(row.get::<String>(1)?);
+        }
+        Ok(names)
     })
 }
 
 /// Drops them.
-pub fn drop_partitions_before(client: &mut SpiClient<'_>, before: Timestamp) -> Result<(), Fault> {
-    let before = timestamp(before)?;
-    DROP_PARTITIONS.with(|statement| statement.update(client, &[before.into()]).map(|_| ()))
+pub fn drop_partitions(client: &mut SpiClient<'_>, names: &[String]) -> Result<(), Fault> {
+    DROP_PARTITION.with(|statement| {
+        for name in names {
+            statement.update(client, &[name.as_str().into()])?;
+        }
+        Ok(())
+    })
 }
 
 /// As Postgres' type.

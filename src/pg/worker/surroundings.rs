@@ -5,6 +5,7 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::trouble::Source;
 
 use super::clock::now;
+use super::settling::Unsettled;
 use super::transaction::{Access, transaction};
 use super::{Worker, activity, guests, settle};
 use crate::pg::errors::warn;
@@ -59,10 +60,12 @@ impl Worker {
                 return self.look_around();
             }
             // Breakers live in memory; what an earlier worker left of them is no longer so.
-            transaction("starting", Access::Write, |client| {
-                settle::forget_breakers(client)?;
-                activity::close(client)
-            })?;
+            transaction("starting", Access::Write, settle::forget_breakers)?;
+            match transaction("closing the books of the last worker", Access::Write, activity::close) {
+                Ok(()) => {}
+                // What was reserved counts all the same; the rest is for the statistics, and nobody waits for it.
+                Err(failure) => self.remember(Source::House, &failure.to_string()),
+            }
         }
         if let Some(clients) = clients {
             for (code, fault) in &clients.invalid {
@@ -73,6 +76,7 @@ impl Worker {
                 self.is_over(Source::Clients);
             }
             self.drain.set_clients(clients.valid, now());
+            self.hold_again();
             self.clients_version = Some(version);
         }
         Ok(())
@@ -103,6 +107,7 @@ impl Worker {
         self.drain.reset();
         self.batch = Batch::default();
         self.days.clear();
+        self.unsettled = Unsettled::default();
         self.publish_in_flight();
     }
 }

@@ -8,6 +8,7 @@ use target_profile_core::trouble::Source;
 use super::Worker;
 use super::clock::now;
 use crate::pg::clock::postgres_now;
+use crate::pg::errors::warn;
 use crate::pg::report::{InFlight, State};
 
 /// The longest pause after an error.
@@ -44,7 +45,21 @@ impl Worker {
     }
 
     pub(super) fn remember(&mut self, source: Source, error: &str) {
-        self.troubles.note(source, error.to_owned());
+        if self.troubles.note(source, error.to_owned()) {
+            pgrx::log!("target_profile: {error}");
+        }
+        self.show_worst();
+    }
+
+    /// A trouble of which a WARNING is given instead, with what to do.
+    pub(super) fn warn_of(&mut self, source: Source, error: &str, hint: &str) {
+        if self.troubles.note(source, error.to_owned()) {
+            warn(&format!("target_profile: {error}"), hint);
+        }
+        self.show_worst();
+    }
+
+    fn show_worst(&mut self) {
         let worst = self.troubles.worst().unwrap_or_default();
         self.slot.report(|report| report.set_error(worst, postgres_now()));
         self.told = true;
@@ -52,7 +67,9 @@ impl Worker {
 
     /// Also of what a former worker, or the launcher of one that could not be started, has left in the view.
     pub(super) fn is_over(&mut self, source: Source) {
-        self.troubles.is_over(source);
+        if let Some(over) = self.troubles.is_over(source) {
+            pgrx::log!("target_profile: over, after {} times: {}", over.times, over.text);
+        }
         let worst = self.troubles.worst();
         if self.told {
             self.told = worst.is_some();

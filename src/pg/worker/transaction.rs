@@ -9,6 +9,7 @@ use pgrx::spi::SpiClient;
 
 use super::identity::Identity;
 use crate::pg::errors::Fault;
+use crate::pg::pins;
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +20,47 @@ pub enum Access {
     Write,
 }
 
-/// Runs `work` in a transaction of its own. An error of any kind aborts it, is logged, and comes back as text.
+/// Why a transaction was undone.
+#[derive(Debug)]
+pub struct Failure {
+    text: String,
+    /// None: it was no error of Postgres.
+    code: Option<PgSqlErrorCode>,
+}
+
+impl Failure {
+    /// Somebody has locked what it needs.
+    pub fn is_lock(&self) -> bool {
+        matches!(
+            self.code,
+            Some(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE | PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED)
+        )
+    }
+
+    /// There is such a row already.
+    pub fn is_duplicate(&self) -> bool {
+        self.code == Some(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<Failure> for String {
+    fn from(failure: Failure) -> Self {
+        failure.text
+    }
+}
+
+/// Runs `work` in a transaction of its own. An error of any kind aborts it and comes back.
 pub fn transaction<T>(
     activity: &str,
     access: Access,
     work: impl FnOnce(&mut SpiClient<'_>) -> Result<T, Fault>,
-) -> Result<T, String> {
+) -> Result<T, Failure> {
     begin(activity, access);
     admit_cancels();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
@@ -33,15 +69,18 @@ pub fn transaction<T>(
             identity.commit();
             Ok(done)
         });
-        done.map_err(|fault| fault.to_string())
+        done.map_err(|fault| (fault.to_string(), None))
     }))
     .catch_others(|caught| Err(describe(&caught)))
     .execute();
     let result = result.map_err(|error| {
         // SAFETY: aborts what `begin` has started, in whatever state the error left it.
         unsafe { pg_sys::AbortCurrentTransaction() };
-        pgrx::log!("target_profile: {activity} failed: {error}");
-        format!("{activity}: {error}")
+        let (error, code) = error;
+        Failure {
+            text: format!("{activity}: {error}"),
+            code,
+        }
     });
     ignore_cancels();
     // SAFETY: outside of a transaction. The statistics are what autovacuum decides by.
@@ -87,10 +126,12 @@ fn begin(activity: &str, access: Access) {
     }
 }
 
-fn describe(caught: &CaughtError) -> String {
+fn describe(caught: &CaughtError) -> (String, Option<PgSqlErrorCode>) {
     match caught {
-        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => report.message().to_owned(),
-        CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report) => {
+            (report.message().to_owned(), Some(report.sql_error_code()))
+        }
+        CaughtError::RustPanic { ereport, .. } => (ereport.message().to_owned(), None),
     }
 }
 
@@ -103,50 +144,9 @@ pub fn be_oneself() {
         pg_sys::SetCurrentStatementStartTimestamp();
         pg_sys::StartTransactionCommand();
         let name = pg_sys::GetUserNameFromId(pg_sys::GetAuthenticatedUserId(), false);
-        set(c"session_authorization", CStr::from_ptr(name));
-        set(c"role", c"none");
+        pins::set(c"session_authorization", CStr::from_ptr(name));
+        pins::set(c"role", c"none");
         pg_sys::CommitTransactionCommand();
-    }
-}
-
-/// Settings of the worker's session that its queries count on.
-pub fn pin_session_settings() {
-    // Names are resolved in pg_catalog only. No table is scanned as a whole, whatever the statistics say: that of a queue
-    // are wrong most of the time. A lock that somebody holds for DDL is not waited for, but tried again; and where two wait for each
-    // other, this process finds out first and gives way, for the DDL would fail. A commit is
-    // durable here; waiting for a standby as well would only make repeats rarer. A user's foreign key, trigger or rule on our tables,
-    // or an event trigger, must not stop the sending: what is enabled ALWAYS fires, all else does not.
-    for (name, value) in [
-        (c"search_path", c"pg_catalog, pg_temp"),
-        (c"application_name", c"target_profile"),
-        (c"session_replication_role", c"replica"),
-        (c"lock_timeout", c"1s"),
-        (c"deadlock_timeout", c"100ms"),
-        (c"statement_timeout", c"0"),
-        (c"idle_in_transaction_session_timeout", c"0"),
-        (c"enable_seqscan", c"off"),
-        (c"enable_bitmapscan", c"off"),
-        (c"enable_hashjoin", c"off"),
-        (c"enable_mergejoin", c"off"),
-        (c"jit", c"off"),
-        (c"plan_cache_mode", c"force_generic_plan"),
-        (c"synchronous_commit", c"local"),
-        (c"default_transaction_isolation", c"read committed"),
-        (c"default_transaction_read_only", c"off"),
-    ] {
-        set(name, value);
-    }
-}
-
-fn set(name: &CStr, value: &CStr) {
-    // SAFETY: at the start of the session, with names and values that are valid settings.
-    unsafe {
-        pg_sys::SetConfigOption(
-            name.as_ptr(),
-            value.as_ptr(),
-            pg_sys::GucContext::PGC_SUSET,
-            pg_sys::GucSource::PGC_S_OVERRIDE,
-        );
     }
 }
 

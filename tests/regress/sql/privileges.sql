@@ -77,7 +77,10 @@ FROM (VALUES
     (42, $$SELECT target_profile._bury_orphans('acme')$$),
     (43, $$SELECT target_profile._drop_response_partitions('infinity')$$),
     (44, $$SELECT target_profile._ensure_response_partition('2020-01-01')$$),
-    (45, $$SELECT target_profile._wake()$$)) AS attempt (number, statement)
+    (45, $$SELECT target_profile._wake()$$),
+    (46, $$SELECT target_profile._drop_response_partition('response_20200101')$$),
+    (47, $$SELECT target_profile._ensure_response_stray()$$),
+    (48, $$SELECT * FROM target_profile._last_response(1, '-infinity')$$)) AS attempt (number, statement)
 ORDER BY number;
 RESET client_min_messages;
 

@@ -58,7 +58,8 @@ BEGIN READ ONLY;
 SELECT * FROM target_profile.wait(:entry, '10 ms');
 COMMIT;
 
--- what a worker would have recorded: accepted alone, accepted merged, failed and waiting, dead, discarded
+-- what a worker would have recorded, of an entry that had been written by then: accepted alone, accepted merged, failed and waiting, dead, discarded
+UPDATE target_profile.outbox SET enqueued_at = '2020-01-02 03:04:05+00' WHERE id = :entry;
 SELECT target_profile._ensure_response_partition('2020-01-02');
 INSERT INTO target_profile.response (id, client_code, id_kind, profile_id, outbox_ids, method, request_bytes, attempt,
     sent_at, duration, http_status, outcome, message)

@@ -1,1 +1,0 @@
-SELECT target_profile._drop_response_partitions($1)

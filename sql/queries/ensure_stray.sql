@@ -1,0 +1,1 @@
+SELECT target_profile._ensure_response_stray()

@@ -1,0 +1,6 @@
+-- Those that are still there, and whether they are what they were read as.
+SELECT o.id, s.version IS NULL OR pg_catalog.jsonb_hash_extended(o.attrs,
+    pg_catalog.hashtextextended(o.profile_id, pg_catalog.hashtextextended(o.id_kind,
+    pg_catalog.hashtextextended(o.client_code, 0)))) = s.version
+FROM unnest($1, $2) AS s (id, version)
+JOIN target_profile.outbox o ON o.id = s.id

@@ -1,0 +1,4 @@
+-- Found if the client is to be paused and nobody has its row locked.
+SELECT 1 FROM target_profile.client c
+WHERE c.client_code = $1 AND c.paused_at IS NULL
+FOR NO KEY UPDATE SKIP LOCKED

@@ -1,0 +1,372 @@
+//! Settling what the drain has decided, and what becomes of it when others have locked or changed the rows.
+//!
+//! A batch is written in one transaction. If that waits for a row that somebody has locked, it is tried again without the entries that
+//! are locked; if that is not enough (the row of a client, of `activity`, …), client by client. What cannot be written is kept, and
+//! tried again; the others go on.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::drain::Dispatch;
+use target_profile_core::quota::Minute;
+use target_profile_core::settlement::{Activity, Batch, Left, Reservation};
+use target_profile_core::step::Step;
+use target_profile_core::time::Timestamp;
+use target_profile_core::trouble::Source;
+
+use super::clock::now;
+use super::settle::{self, Manner, Stage};
+use super::transaction::{Access, Failure, transaction};
+use super::{Worker, activity};
+use crate::pg::clock::day_of;
+use crate::pg::report::State;
+
+/// So long after a lock was met, entries that are locked are left out at once.
+const CARE: Duration = Duration::from_secs(10);
+/// What could not be settled is tried again after this time, which doubles…
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// … up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// So many clients in a row whose rows are locked: then it is more than a row, and nobody else is made to wait for the rest.
+const PATIENCE: usize = 4;
+
+/// What could not be settled, because somebody has locked it.
+#[derive(Debug)]
+pub(super) struct Unsettled {
+    /// By client. Nothing is sent for those of which it is more than single entries.
+    of: BTreeMap<ClientCode, Batch>,
+    held: BTreeSet<ClientCode>,
+    next_try: Timestamp,
+    pause: Duration,
+    careful_until: Timestamp,
+}
+
+impl Default for Unsettled {
+    fn default() -> Self {
+        Self {
+            of: BTreeMap::new(),
+            held: BTreeSet::new(),
+            next_try: Timestamp::from_unix_micros(i64::MIN),
+            pause: FIRST_PAUSE,
+            careful_until: Timestamp::from_unix_micros(i64::MIN),
+        }
+    }
+}
+
+impl Unsettled {
+    /// When it is tried again.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        (!self.of.is_empty()).then_some(self.next_try)
+    }
+
+    pub(super) fn clock_set(&mut self, step: Step) {
+        for time in [&mut self.next_try, &mut self.careful_until] {
+            *time = step.of(*time);
+        }
+    }
+
+    fn keep(&mut self, code: ClientCode, part: Batch) {
+        if self.of.is_empty() {
+            self.pause = FIRST_PAUSE;
+            self.next_try = now().plus(FIRST_PAUSE);
+        }
+        self.of.entry(code).or_default().append(part);
+    }
+}
+
+impl Worker {
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        self.drain.report(now(), &mut self.batch);
+        self.set_aside();
+        self.settle_batch()?;
+        self.settle_kept()
+    }
+
+    /// Of clients that are held nothing is tried before its time.
+    fn set_aside(&mut self) {
+        if self.unsettled.held.is_empty() || self.batch.is_empty() {
+            return;
+        }
+        for (code, part) in std::mem::take(&mut self.batch).by_client() {
+            if self.unsettled.held.contains(&code) {
+                self.unsettled.keep(code, part);
+            } else {
+                self.batch.append(part);
+            }
+        }
+    }
+
+    fn settle_batch(&mut self) -> Result<(), String> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.show(State::Active);
+        let mut batch = std::mem::take(&mut self.batch);
+        let careful = now() < self.unsettled.careful_until;
+        let mut tried = self.write(&mut batch, careful);
+        if !careful && matches!(&tried, Err((Stage::Rows, failure)) if failure.is_lock()) {
+            self.unsettled.careful_until = now().plus(CARE);
+            tried = self.write(&mut batch, true);
+        }
+        match tried {
+            Ok(left) => {
+                self.note_settled(batch, left);
+                Ok(())
+            }
+            Err((Stage::Rows, failure)) if failure.is_lock() => self.settle_by_client(batch),
+            Err((_, failure)) => {
+                self.batch = batch;
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// Somebody has rows of some client locked: the others are settled.
+    fn settle_by_client(&mut self, batch: Batch) -> Result<(), String> {
+        let mut in_a_row = 0;
+        let mut failed = None;
+        for (code, mut part) in batch.by_client() {
+            if in_a_row >= PATIENCE || failed.is_some() {
+                self.batch.append(part);
+                continue;
+            }
+            match self.write(&mut part, true) {
+                Ok(left) => {
+                    in_a_row = 0;
+                    self.note_settled(part, left);
+                }
+                Err((Stage::Rows, failure)) if failure.is_lock() => {
+                    in_a_row += 1;
+                    self.hold(code, part, &failure);
+                }
+                Err((_, failure)) => {
+                    self.batch.append(part);
+                    failed = Some(failure);
+                }
+            }
+        }
+        match failed {
+            Some(failure) => Err(failure.into()),
+            None if in_a_row >= PATIENCE && !self.batch.is_empty() => {
+                Err("settling: rows of many clients are locked by other transactions".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing is sent for this client before the part is written.
+    fn hold(&mut self, code: ClientCode, part: Batch, failure: &Failure) {
+        let error = format!("rows of client \"{code}\" are locked by another transaction, and it waits: {failure}");
+        self.remember(Source::Locked, &error);
+        self.drain.hold(&code);
+        self.unsettled.held.insert(code.clone());
+        self.unsettled.keep(code, part);
+    }
+
+    /// Of clients that were registered anew, the drain does not know that they wait.
+    pub(super) fn hold_again(&mut self) {
+        for code in &self.unsettled.held {
+            self.drain.hold(code);
+        }
+    }
+
+    /// Tries again what was kept.
+    fn settle_kept(&mut self) -> Result<(), String> {
+        if self.unsettled.due().is_none_or(|due| due > now()) {
+            return Ok(());
+        }
+        let pause = self.unsettled.pause;
+        let mut in_a_row = 0;
+        let mut failed = None;
+        for (code, mut part) in std::mem::take(&mut self.unsettled.of) {
+            if in_a_row >= PATIENCE || failed.is_some() {
+                self.unsettled.of.insert(code, part);
+                continue;
+            }
+            match self.write(&mut part, true) {
+                Ok(left) => {
+                    in_a_row = 0;
+                    self.unsettled.held.remove(&code);
+                    self.drain.give_free(&code);
+                    self.note_settled(part, left);
+                }
+                Err((stage, failure)) => {
+                    self.unsettled.of.insert(code, part);
+                    if stage == Stage::Rows && failure.is_lock() {
+                        in_a_row += 1;
+                    } else {
+                        failed = Some(failure);
+                    }
+                }
+            }
+        }
+        if self.unsettled.of.is_empty() {
+            self.is_over(Source::Locked);
+        } else {
+            self.unsettled.careful_until = now().plus(CARE);
+            self.unsettled.next_try = now().plus(pause);
+            self.unsettled.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+        failed.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    fn note_settled(&mut self, batch: Batch, left: Left) {
+        let locked = !left.locked.is_empty() || !left.pauses.is_empty();
+        let later = self.drain.settled_but(batch, left);
+        if locked {
+            for (code, part) in later.by_client() {
+                let error =
+                    format!("rows of client \"{code}\" are locked by another transaction: they are settled later");
+                self.remember(Source::Locked, &error);
+                self.unsettled.keep(code, part);
+            }
+        }
+        self.slot.announce_settled();
+        self.publish_in_flight();
+    }
+
+    /// Writes a batch in one transaction; if it is the responses that cannot be written, they go elsewhere.
+    fn write(&mut self, batch: &mut Batch, careful: bool) -> Result<Left, (Stage, Failure)> {
+        let drain = &self.drain;
+        // Somebody may have cured it meanwhile.
+        batch.pauses.retain(|(code, _)| drain.is_refused(code));
+        self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+        let mut tried = self.write_once(batch, careful);
+        let mut days_made_anew = false;
+        for _ in 0..3 {
+            let Err((Stage::Responses, failure)) = &tried else {
+                break;
+            };
+            if self.stray || failure.is_lock() {
+                break;
+            }
+            self.days.clear();
+            if failure.is_duplicate() && !self.ids_mended {
+                // Once, and not for ever: ids near the end of their range cannot be passed.
+                self.ids_mended = true;
+                for day in days_of(batch) {
+                    transaction("drawing other ids for responses", Access::Write, |client| {
+                        settle::mend_response_ids(client, day)
+                    })
+                    .map_err(|failure| (Stage::Tables, failure))?;
+                }
+                self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+            } else if !days_made_anew {
+                // Somebody may have dropped or detached one.
+                days_made_anew = true;
+                self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+            } else {
+                let error = format!(
+                    "responses are recorded in target_profile.response_stray, since response cannot take them: {failure}"
+                );
+                self.remember(Source::Records, &error);
+                transaction("making a table for responses", Access::Write, settle::ensure_stray)
+                    .map_err(|failure| (Stage::Tables, failure))?;
+                self.stray = true;
+            }
+            tried = self.write_once(batch, careful);
+        }
+        if tried.is_ok() && !batch.responses.is_empty() && !self.stray {
+            self.ids_mended = false;
+            if self.days_are_well {
+                self.is_over(Source::Records);
+            }
+        }
+        tried
+    }
+
+    fn write_once(&mut self, batch: &Batch, careful: bool) -> Result<Left, (Stage, Failure)> {
+        let stage = Cell::new(Stage::Tables);
+        let manner = Manner {
+            careful,
+            stray: self.stray,
+        };
+        let last = self.last_response;
+        let written = transaction("settling", Access::Write, |client| {
+            settle::settle(client, batch, manner, last, &stage)
+        });
+        match written {
+            Ok((last, left)) => {
+                self.last_response = last;
+                Ok(left)
+            }
+            Err(failure) => {
+                // Perhaps somebody dropped a day.
+                self.days.clear();
+                Err((stage.get(), failure))
+            }
+        }
+    }
+
+    /// A day that cannot be made is no reason not to try: the default partition, or one of somebody's, may take it.
+    fn ensure_days(&mut self, batch: &Batch) -> Result<(), Failure> {
+        if self.stray {
+            return Ok(());
+        }
+        for day in days_of(batch) {
+            if self.days.contains(&day) {
+                continue;
+            }
+            let made = transaction("adding a day of responses", Access::Write, |client| {
+                settle::ensure_day(client, day)
+            });
+            self.days_are_well = made.is_ok();
+            match made {
+                Err(failure) if failure.is_lock() => return Err(failure),
+                Err(failure) => self.remember(Source::Records, &failure.to_string()),
+                Ok(()) => {}
+            }
+            self.days.insert(day);
+        }
+        Ok(())
+    }
+
+    /// From now on responses are tried to be recorded where they belong.
+    pub(super) fn try_days_again(&mut self) {
+        if self.stray || !self.days_are_well {
+            self.stray = false;
+            self.days.clear();
+        }
+    }
+
+    /// Reserves for each client on its own. Those whose rows are locked wait; the answer is what the others may send.
+    pub(super) fn reserve_by_client(
+        &mut self,
+        reservations: Vec<Reservation>,
+        mut dispatches: Vec<Dispatch>,
+    ) -> Result<Vec<Dispatch>, (Vec<Dispatch>, String)> {
+        for reservation in reservations {
+            let one = std::slice::from_ref(&reservation);
+            let reserved = transaction("reserving quota", Access::Write, |client| {
+                activity::reserve(client, one)
+            });
+            match reserved {
+                Ok(()) => self.drain.reserved(vec![reservation]),
+                Err(failure) if failure.is_lock() => {
+                    let Reservation { client, minute, .. } = reservation;
+                    dispatches = self.drain.withdraw_of(&client, dispatches);
+                    // Nothing to be added: it can be written when a reservation can.
+                    self.hold(client.clone(), nothing_in(client, minute), &failure);
+                }
+                Err(failure) => return Err((dispatches, failure.into())),
+            }
+        }
+        Ok(dispatches)
+    }
+}
+
+fn nothing_in(client: ClientCode, minute: Minute) -> Batch {
+    let mut batch = Batch::default();
+    batch.activity.insert((client, minute), Activity::default());
+    batch
+}
+
+fn days_of(batch: &Batch) -> BTreeSet<i32> {
+    batch
+        .responses
+        .iter()
+        .map(|response| day_of(response.sent_at))
+        .collect()
+}

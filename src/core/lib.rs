@@ -19,6 +19,7 @@ pub mod lane;
 pub mod launcher;
 pub mod limits;
 pub mod quota;
+pub mod redraw;
 pub mod request;
 pub mod retry;
 pub mod secret;

@@ -41,7 +41,7 @@ thread_local! {
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
     let id = draw_id()?;
-    let row = Row {
+    let mut rows = [Row {
         id,
         client_code: key.client.as_str(),
         id_kind: key.kind.as_str(),
@@ -49,14 +49,18 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         attrs,
         priority,
         source,
-    };
-    as_owner(|| insert(&[row]))?;
+    }];
+    as_owner(|| insert(&mut rows))?;
     wake::at_commit();
-    Ok(id)
+    // Another one, if that was taken.
+    let [row] = rows;
+    Ok(row.id)
 }
 
-fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
-    if insertion::insert(rows)? {
+fn insert(rows: &mut [Row<'_>]) -> Result<(), Fault> {
+    let inserted = insertion::insert(rows)?;
+    let rows = &rows[inserted..];
+    if rows.is_empty() {
         return Ok(());
     }
     Spi::connect_mut(|client| {
@@ -146,7 +150,7 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
     if Outbox::find().is_none() {
         return Ok(());
     }
-    let rows: Vec<Row<'_>> = entries
+    let mut rows: Vec<Row<'_>> = entries
         .iter()
         .map(|entry| Row {
             id: entry.id,
@@ -159,7 +163,7 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
         })
         .collect();
     let _writable = Writable::again();
-    with_transaction_snapshot(|| as_owner(|| insert(&rows)))?;
+    with_transaction_snapshot(|| as_owner(|| insert(&mut rows)))?;
     wake::at_commit();
     Ok(())
 }

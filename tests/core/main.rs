@@ -18,6 +18,7 @@ mod ids;
 mod launcher;
 mod outbox;
 mod quota;
+mod redraw;
 mod request;
 mod retry;
 mod settings;

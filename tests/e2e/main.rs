@@ -13,6 +13,7 @@ mod delivery;
 mod endpoint_matrix;
 mod full_queue;
 mod histories;
+mod index_ddl;
 mod launcher;
 mod long_life;
 mod merging;

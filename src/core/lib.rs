@@ -18,6 +18,7 @@ pub mod id;
 pub mod lane;
 pub mod launcher;
 pub mod limits;
+pub mod pace;
 pub mod quota;
 pub mod redraw;
 pub mod request;

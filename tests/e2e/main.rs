@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod answers;
+mod asleep;
 mod backfill;
 mod bank;
 mod copies;

@@ -22,6 +22,7 @@ use std::time::Duration;
 use pgrx::prelude::*;
 use target_profile_core::drain::{Dispatch, Drain};
 use target_profile_core::launcher::Ending;
+use target_profile_core::pace::Pace;
 use target_profile_core::settlement::Batch;
 use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;
@@ -72,6 +73,10 @@ struct Worker {
     /// By how much the ledgers of the quotas are to follow the clock.
     following: Following,
     state: Option<State>,
+    /// How long it rests between turns beside many commits.
+    pace: Pace,
+    /// This turn was told of commits.
+    told_of_work: bool,
 }
 
 impl Worker {
@@ -98,6 +103,8 @@ impl Worker {
             not_before: start,
             following: Following::default(),
             state: None,
+            pace: Pace::default(),
+            told_of_work: false,
         }
     }
 
@@ -111,8 +118,12 @@ impl Worker {
             if self.slot.is_asked_to_stop() || holds::is_held(shared::my_database()) {
                 self.step_aside();
             }
-            if now() >= self.not_before {
-                match self.cycle() {
+            let began = now();
+            if began >= self.not_before {
+                let ended = self.cycle();
+                let told_of_work = std::mem::take(&mut self.told_of_work);
+                self.pace.turn(began, now(), told_of_work || self.slot.has_work());
+                match ended {
                     Ok(()) => {
                         self.errors = 0;
                         self.is_over(Source::Turn);
@@ -191,10 +202,6 @@ impl Worker {
     fn cycle(&mut self) -> Result<(), String> {
         self.move_ledgers()?;
         let polling = now() >= self.next_poll;
-        // While nothing may be sent, nobody need wake this process again; the settings that change that make it look.
-        if self.settings.enabled && self.slot.take_work() {
-            self.drain.new_work();
-        }
         // For work alone the claim's own look is enough.
         if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
@@ -217,6 +224,11 @@ impl Worker {
             self.drain.sweep();
         }
         self.take_reports();
+        // When answers have made room.
+        self.told_of_work = self.takes_work() && self.slot.take_work();
+        if self.told_of_work {
+            self.drain.new_work();
+        }
         if polling || self.errors > 0 {
             // What could not be written must not grow; and the ledgers are read as they are when all is written.
             self.settle()?;
@@ -233,6 +245,13 @@ impl Worker {
             self.next_poll = now().plus(self.settings.poll_interval.max(took));
         }
         Ok(())
+    }
+
+    /// Whether word of commits is taken. While nothing may be sent it is left alone, so that no further commit wakes this process: what
+    /// ends that time (a setting, a change of a client, an answer, a time that `wait` knows) does.
+    fn takes_work(&self) -> bool {
+        let now = now();
+        self.is_adopted() && self.drain.listens_at(now).is_some_and(|at| at <= now)
     }
 
     fn is_adopted(&self) -> bool {
@@ -356,7 +375,8 @@ impl Worker {
         } else {
             let due = if self.is_adopted() {
                 let wake = self.drain.next_wake(now).into_iter();
-                wake.chain(self.drain.report_due()).min()
+                let work = self.slot.has_work().then(|| self.drain.listens_at(now)).flatten();
+                wake.chain(work).chain(self.drain.report_due()).min()
             } else {
                 None
             };
@@ -368,6 +388,10 @@ impl Worker {
                 (true, 0) => State::Idle,
                 (true, _) => State::Active,
             });
+        }
+        let rest = self.pace.rest();
+        if !failing && !rest.is_zero() {
+            process::rest(rest);
         }
         sleep_until(until, if failing { None } else { network::wake_fd() });
     }

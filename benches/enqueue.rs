@@ -269,10 +269,14 @@ impl Beside {
 struct Rates {
     commits: Vec<f64>,
     ratios: Vec<f64>,
-    /// Of a processor, by the worker's thread for Postgres and by its other one.
+    /// Of a processor, by the worker.
     worker: Vec<f64>,
+    /// Processor time for each request, µs: of the worker's thread for Postgres, and of its other one.
+    postgres: Vec<f64>,
     io: Vec<f64>,
     sent: Vec<f64>,
+    /// Processor time of sessions and worker for a commit, against that of a plain INSERT.
+    cpu: Vec<f64>,
 }
 
 pub fn function(table: &mut Table, size: Size) {
@@ -293,26 +297,33 @@ pub fn function(table: &mut Table, size: Size) {
             reset(&site);
             site.db.batch("checkpoint");
             // Before and after: a machine that does other things meanwhile is slower at times.
-            let before = rate(&site, plain, clients, seconds / 2.0);
+            let before = push(&site, plain, clients, seconds / 2.0);
             let mut round = Vec::new();
             for beside in Beside::ALL {
                 beside.begin(&site);
                 site.db.batch("truncate target_profile.outbox");
                 site.mock.clear();
                 let (cpu, started) = (worker.cpu(), Instant::now());
-                round.push(rate(&site, ours, clients, seconds));
+                let pushed = push(&site, ours, clients, seconds);
                 let (after, took) = (worker.cpu(), started.elapsed().as_secs_f64());
+                let (postgres, io) = (after.postgres - cpu.postgres, after.io - cpu.io);
+                let sent = site.mock.request_count() as f64;
                 let rates = &mut rates[beside as usize];
-                rates.worker.push((after.postgres - cpu.postgres) / took);
-                rates.io.push((after.io - cpu.io) / took);
-                rates.sent.push(site.mock.request_count() as f64 / took);
+                rates.worker.push((postgres + io) / took);
+                rates.postgres.push(postgres * 1e6 / sent.max(1.0));
+                rates.io.push(io * 1e6 / sent.max(1.0));
+                rates.sent.push(sent / took);
+                round.push((pushed.rate, pushed.cpu + (postgres + io) * 1e6 / pushed.commits));
             }
             Beside::Off.begin(&site);
-            let floor = (before + rate(&site, plain, clients, seconds / 2.0)) / 2.0;
+            let after = push(&site, plain, clients, seconds / 2.0);
+            let floor = (before.rate + after.rate) / 2.0;
+            let floor_cpu = (before.cpu + after.cpu) / 2.0;
             floors.push(floor);
-            for (rates, commits) in rates.iter_mut().zip(round) {
+            for (rates, (commits, cpu)) in rates.iter_mut().zip(round) {
                 rates.commits.push(commits);
                 rates.ratios.push(commits / floor);
+                rates.cpu.push(floor_cpu / cpu);
             }
         }
         for (beside, rates) in Beside::ALL.into_iter().zip(rates) {
@@ -324,11 +335,12 @@ pub fn function(table: &mut Table, size: Size) {
                 required: Required::AtLeast(beside.least()),
             });
             table.note(&format!(
-                "rounds: {} /s; worker {:.1} % of a processor, its I/O thread {:.1} %; {:.0} sent/s",
+                "rounds: {} /s; by processor time of sessions and worker {:.2}; {:.0} sent/s, worker {:.0} µs each and its I/O thread {:.0} µs",
                 spread(&rates.commits),
-                100.0 * median(rates.worker.clone()),
-                100.0 * median(rates.io),
-                median(rates.sent)
+                median(rates.cpu),
+                median(rates.sent),
+                median(rates.postgres),
+                median(rates.io),
             ));
             if beside == Beside::Paused {
                 table.line(Line {
@@ -343,30 +355,49 @@ pub fn function(table: &mut Table, size: Size) {
     }
 }
 
-/// Commits a second of so many sessions that each repeat a prepared statement.
-fn rate(site: &Site, sql: &str, clients: usize, seconds: f64) -> f64 {
+/// What sessions have done.
+#[derive(Clone, Copy)]
+struct Pushed {
+    /// Commits a second.
+    rate: f64,
+    /// Processor time of the sessions' processes for each commit, µs.
+    cpu: f64,
+    /// Of them all.
+    commits: f64,
+}
+
+/// So many sessions that each repeat a prepared statement, a transaction each time.
+fn push(site: &Site, sql: &str, clients: usize, seconds: f64) -> Pushed {
     let start = Barrier::new(clients);
-    let done: f64 = std::thread::scope(|scope| {
+    let done: Vec<(f64, f64)> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..clients)
             .map(|client| {
                 let (db, start): (Db, &Barrier) = (site.cluster.db(), &start);
                 scope.spawn(move || {
                     let statement = db.prepare(sql);
+                    let process = Process::of(u32::try_from(db.pid()).unwrap_or(0));
                     start.wait();
+                    let before = process.cpu().postgres;
                     let end = Instant::now() + Duration::from_secs_f64(seconds);
                     let mut done = 0;
                     while Instant::now() < end {
                         db.query_prepared(&statement, &[&format!("customer-{client}-{done}"), &ATTRS]);
                         done += 1;
                     }
-                    f64::from(done)
+                    (f64::from(done), process.cpu().postgres - before)
                 })
             })
             .collect();
         threads
             .into_iter()
-            .map(|thread| thread.join().unwrap_or(f64::NAN))
-            .sum()
+            .map(|thread| thread.join().unwrap_or((f64::NAN, f64::NAN)))
+            .collect()
     });
-    done / seconds
+    let commits: f64 = done.iter().map(|(commits, _)| commits).sum();
+    let cpu: f64 = done.iter().map(|(_, cpu)| cpu).sum();
+    Pushed {
+        rate: commits / seconds,
+        cpu: cpu * 1e6 / commits,
+        commits,
+    }
 }

@@ -1,54 +1,53 @@
-//! The pace of the worker's turns. Each turn costs a flush of the WAL and some transactions, however little it has to do: beside commits
-//! that come faster than turns, fewer and larger ones leave more of the processor and of the disk to those who commit.
+//! The pace of the worker's turns. Each turn costs some transactions and a flush of the WAL, however little it has to do: beside commits
+//! that come faster than turns, fewer and larger ones leave more of the machine to those who commit.
+//!
+//! Turns are counted, not timed: on a slow disk or a busy machine each takes longer, and rests would only add to that.
 
 use std::time::Duration;
 
 use crate::time::Timestamp;
 
-/// Beside commits, turns may take one part in so many of the time.
-const SHARE: u32 = 4;
+/// Beside commits there is one turn in so long. An entry takes two, one that sends it and one that settles it: up to 125 a second, one at a
+/// time, never wait.
+pub const BEAT: Duration = Duration::from_millis(4);
 
-/// What turns may take beyond their share before the first rest: a commit after a while is sent at once, and so are some in a row.
-const SAVED: Duration = Duration::from_millis(5);
-
-/// No entry waits longer than that for more of them.
-pub const LONGEST_REST: Duration = Duration::from_millis(4);
+/// So many turns may come at once after a while without.
+pub const AT_ONCE: u32 = 10;
 
 /// For so long after a turn that has found commits, more of them are expected. A backlog without them is drained without rests.
 const EXPECTED: Duration = Duration::from_millis(20);
 
-/// How much time turns have taken lately.
+/// How many turns there have been lately.
 #[derive(Debug, Clone, Default)]
 pub struct Pace {
-    /// The turns' share of the time that has passed, so far as they have not taken it.
+    /// Time that has passed and that no turn was counted for.
     saved: Duration,
-    /// What they have taken beyond it.
+    /// Time that turns have taken in advance.
     owed: Duration,
     last: Option<Timestamp>,
     commits_at: Option<Timestamp>,
 }
 
 impl Pace {
-    /// Takes note of a turn, and whether it was told of commits.
-    pub fn turn(&mut self, began: Timestamp, ended: Timestamp, commits: bool) {
-        let share = self.last.map_or(SAVED, |last| ended.since(last) / SHARE);
-        let credit = (self.saved + share).min(SAVED + self.owed);
-        let debit = self.owed + ended.since(began);
-        self.saved = credit.saturating_sub(debit).min(SAVED);
-        // A turn that took long is no reason to take a rest after each of those that follow.
-        self.owed = debit.saturating_sub(credit).min(LONGEST_REST / SHARE);
+    /// Takes note of a turn that has ended, and whether it was told of commits.
+    pub fn turn(&mut self, ended: Timestamp, commits: bool) {
+        let most = BEAT * AT_ONCE;
+        let passed = self.last.map_or(most, |last| ended.since(last)) + self.saved;
+        let debit = self.owed + BEAT;
+        self.saved = passed.saturating_sub(debit).min(most);
+        self.owed = debit.saturating_sub(passed).min(BEAT);
         self.last = Some(ended);
         if commits {
             self.commits_at = Some(ended);
         }
     }
 
-    /// How long to wait before the next turn for which there is a reason.
+    /// How long to rest before the next turn: at most [`BEAT`].
     pub fn rest(&self) -> Duration {
         let expected = self
             .last
             .zip(self.commits_at)
             .is_some_and(|(last, at)| last.since(at) < EXPECTED);
-        if expected { self.owed * SHARE } else { Duration::ZERO }
+        if expected { self.owed } else { Duration::ZERO }
     }
 }

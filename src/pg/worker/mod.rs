@@ -118,11 +118,9 @@ impl Worker {
             if self.slot.is_asked_to_stop() || holds::is_held(shared::my_database()) {
                 self.step_aside();
             }
-            let began = now();
-            if began >= self.not_before {
+            if now() >= self.not_before {
                 let ended = self.cycle();
-                let told_of_work = std::mem::take(&mut self.told_of_work);
-                self.pace.turn(began, now(), told_of_work || self.slot.has_work());
+                self.pace.turn(now(), std::mem::take(&mut self.told_of_work));
                 match ended {
                     Ok(()) => {
                         self.errors = 0;

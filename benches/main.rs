@@ -48,7 +48,7 @@ const ROWS: [Row; 10] = [
     ),
     (
         "enqueue-one",
-        "the function, one a transaction, 1, 8 and 32 clients",
+        "the function, one a transaction, 1, 8 and 32 clients, beside a worker that is off, paused, sending",
         enqueue::function,
     ),
     (

@@ -53,7 +53,7 @@ thread_local! {
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
     let id = draw_id()?;
     let enqueued_by = writer::name(writer::current());
-    let row = Row {
+    let mut rows = [Row {
         id,
         client_code: key.client.as_str(),
         id_kind: key.kind.as_str(),
@@ -62,14 +62,18 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         priority,
         source,
         enqueued_by: enqueued_by.as_deref(),
-    };
-    insert(&[row])?;
+    }];
+    insert(&mut rows)?;
     wake::at_commit();
-    Ok(id)
+    // Another one, if that was taken.
+    let [row] = rows;
+    Ok(row.id)
 }
 
-fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
-    if as_owner_unpinned(|| insertion::insert(rows))? {
+fn insert(rows: &mut [Row<'_>]) -> Result<(), Fault> {
+    let inserted = as_owner_unpinned(|| insertion::insert(rows))?;
+    let rows = &rows[inserted..];
+    if rows.is_empty() {
         return Ok(());
     }
     let mut values: Vec<DatumWithOid<'_>> = vec![
@@ -173,7 +177,7 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
             .find(|(known, _)| *known == role)
             .and_then(|(_, name)| name.as_deref())
     };
-    let rows: Vec<Row<'_>> = entries
+    let mut rows: Vec<Row<'_>> = entries
         .iter()
         .map(|entry| Row {
             id: entry.id,
@@ -187,7 +191,7 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
         })
         .collect();
     let _writable = Writable::again();
-    with_transaction_snapshot(|| insert(&rows))?;
+    with_transaction_snapshot(|| insert(&mut rows))?;
     wake::at_commit();
     Ok(())
 }

@@ -255,6 +255,11 @@ impl Slot {
         }
     }
 
+    /// Whether something was committed since `take_work` was called last. While that is so, commits wake nobody.
+    pub fn has_work(self) -> bool {
+        self.signal().work.load(Ordering::Acquire)
+    }
+
     /// Whether something was committed since the last call.
     pub fn take_work(self) -> bool {
         self.signal().work.swap(false, Ordering::AcqRel)

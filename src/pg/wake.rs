@@ -37,7 +37,7 @@ pub fn clients_at_commit() {
 }
 
 /// The same, when entries came back with ids that the worker has passed.
-fn all_at_commit() {
+pub fn all_at_commit() {
     if register() {
         WORK.set(true);
         ALL.set(true);
@@ -109,6 +109,10 @@ fn tell(clients: bool, all: bool) {
             slot.announce_all();
         }
         slot.announce_work();
+        if clients {
+            // It may have left word of work alone, because nothing may be sent: this may be what lets it be sent.
+            slot.wake();
+        }
     }
     // Asked after the worker was told: one that leaves says so first, and looks once more then.
     if slot.is_some_and(|slot| slot.is_served() && slot.is_mine()) {

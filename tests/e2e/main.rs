@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 mod answers;
+mod asleep;
 mod backfill;
 mod bank;
 mod copies;
@@ -16,6 +17,7 @@ mod every_setting;
 mod full_queue;
 mod histories;
 mod identities;
+mod index_ddl;
 mod launcher;
 mod locks;
 mod long_life;

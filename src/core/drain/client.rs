@@ -121,16 +121,31 @@ impl Client {
         gaps(self.lanes.keys().map(|p| i32::from(p.0)))
     }
 
-    /// When this client has something to do next, if nothing else happens.
-    pub(super) fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+    /// When a request may go out, as far as the quota admits one; `None`: not before something else happens.
+    fn admitted_at(&self, now: Timestamp) -> Option<Timestamp> {
         if self.paused || self.must_settle_first() || self.in_flight >= self.settings.max_in_flight {
             return None;
         }
-        let breaker_at = match self.breaker.admits(now) {
-            Admission::All | Admission::Probe => now,
-            Admission::NotBefore(then) => then,
-            Admission::ProbeUnderWay => return None,
-        };
+        match self.breaker.admits(now) {
+            Admission::All | Admission::Probe => Some(now),
+            Admission::NotBefore(then) => Some(then),
+            Admission::ProbeUnderWay => None,
+        }
+    }
+
+    /// When an entry that nobody knows of yet may go out; `None`: not before something else happens.
+    pub(super) fn open_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let admitted_at = self.admitted_at(now)?;
+        let quota_at = [Class::Fresh, Class::Backfill]
+            .into_iter()
+            .map(|class| self.ledger.resumes_at(class).unwrap_or(now))
+            .min()?;
+        Some(admitted_at.max(quota_at))
+    }
+
+    /// When this client has something to do next, if nothing else happens.
+    pub(super) fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+        let admitted_at = self.admitted_at(now)?;
         let retry_at = if self.retries_admitted() {
             now
         } else {
@@ -152,7 +167,7 @@ impl Client {
                 let retry = self.parked.first_due(class, true).map(|at| at.max(retry_at));
                 let work_at = fresh.into_iter().chain(retry).min()?;
                 let quota_at = self.ledger.resumes_at(class).unwrap_or(now);
-                Some(work_at.max(quota_at).max(breaker_at).max(now))
+                Some(work_at.max(quota_at).max(admitted_at).max(now))
             })
             .min()
     }

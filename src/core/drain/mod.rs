@@ -21,6 +21,7 @@ mod clock;
 mod completion;
 mod fate;
 mod lanes;
+mod listening;
 mod merging;
 mod messages;
 mod parked;

@@ -26,6 +26,7 @@ use std::time::Duration;
 use pgrx::prelude::*;
 use target_profile_core::drain::{Dispatch, Drain};
 use target_profile_core::launcher::Ending;
+use target_profile_core::pace::Pace;
 use target_profile_core::settlement::Batch;
 use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;
@@ -87,6 +88,10 @@ struct Worker {
     /// By how much the ledgers of the quotas are to follow the clock.
     following: Following,
     state: Option<State>,
+    /// How long it rests between turns beside many commits.
+    pace: Pace,
+    /// This turn was told of commits.
+    told_of_work: bool,
 }
 
 impl Worker {
@@ -118,6 +123,8 @@ impl Worker {
             not_before: start,
             following: Following::default(),
             state: None,
+            pace: Pace::default(),
+            told_of_work: false,
         }
     }
 
@@ -132,7 +139,9 @@ impl Worker {
                 self.step_aside();
             }
             if now() >= self.not_before {
-                match self.cycle() {
+                let ended = self.cycle();
+                self.pace.turn(now(), std::mem::take(&mut self.told_of_work));
+                match ended {
                     Ok(()) => {
                         self.errors = 0;
                         self.is_over(Source::Turn);
@@ -211,10 +220,6 @@ impl Worker {
     fn cycle(&mut self) -> Result<(), String> {
         self.move_ledgers()?;
         let polling = now() >= self.next_poll;
-        // While nothing may be sent, nobody need wake this process again; the settings that change that make it look.
-        if self.may_send() && self.slot.take_work() {
-            self.drain.new_work();
-        }
         // For work alone the claim's own look is enough.
         if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
@@ -240,6 +245,11 @@ impl Worker {
             self.drain.sweep();
         }
         self.take_reports();
+        // When answers have made room.
+        self.told_of_work = self.takes_work() && self.slot.take_work();
+        if self.told_of_work {
+            self.drain.new_work();
+        }
         if polling || self.errors > 0 {
             // What could not be written must not grow; and the ledgers are read as they are when all is written.
             self.settle()?;
@@ -260,6 +270,13 @@ impl Worker {
 
     fn may_send(&self) -> bool {
         self.settings.enabled && !self.is_subscriber
+    }
+
+    /// Whether word of commits is taken. While nothing may be sent it is left alone, so that no further commit wakes this process: what
+    /// ends that time (a setting, a change of a client, an answer, a time that `wait` knows) does.
+    fn takes_work(&self) -> bool {
+        let now = now();
+        self.is_adopted() && self.drain.listens_at(now).is_some_and(|at| at <= now)
     }
 
     fn is_adopted(&self) -> bool {
@@ -355,7 +372,9 @@ impl Worker {
         } else {
             let due = if self.is_adopted() {
                 let wake = self.drain.next_wake(now).into_iter();
-                wake.chain(self.drain.report_due())
+                let work = self.slot.has_work().then(|| self.drain.listens_at(now)).flatten();
+                wake.chain(work)
+                    .chain(self.drain.report_due())
                     .chain(self.unsettled.due())
                     .chain([self.retention.due()])
                     .min()
@@ -371,6 +390,10 @@ impl Worker {
                 (true, 0) => State::Idle,
                 (true, _) => State::Active,
             });
+        }
+        let rest = self.pace.rest();
+        if !failing && !rest.is_zero() {
+            process::rest(rest);
         }
         sleep_until(until, if failing { None } else { network::wake_fd() });
     }

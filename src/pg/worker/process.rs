@@ -1,5 +1,7 @@
 //! The worker as a process: its start, its signals, its sleep and its end.
 
+use std::time::Duration;
+
 use pgrx::bgworkers::BackgroundWorker;
 #[cfg(not(feature = "pg18"))]
 use pgrx::pg_sys::pqsignal;
@@ -118,6 +120,11 @@ pub fn exit() -> ! {
         #[cfg(feature = "pg18")]
         std::process::abort()
     }
+}
+
+/// Sleeps so long, or until the latch is set.
+pub fn rest(time: Duration) {
+    sleep_until(now().plus(time), None);
 }
 
 /// Sleeps until then, or until the latch is set, or the descriptor says that there are answers.

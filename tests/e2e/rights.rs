@@ -177,6 +177,27 @@ fn tables_that_were_given_to_a_role_without_login_go_on_with_its_rights() {
 }
 
 #[test]
+fn giving_all_away_beside_a_busy_worker_never_fails_for_it() {
+    let site = installed("rights-give");
+    site.db.batch("create role box");
+    for round in 0..20 {
+        // Requests whose answers are settled while the locks are taken, one table after the other.
+        site.db.batch(&format!(
+            "select target_profile_update('acme', 'mbox3rdPartyId', '{round}-' || i, '{{\"a\": 1}}') from generate_series(1, 200) i"
+        ));
+        let (from, to) = if round % 2 == 0 {
+            ("installer", "box")
+        } else {
+            ("box", "installer")
+        };
+        site.db.batch(&format!("reassign owned by {from} to {to}"));
+    }
+    site.wait_drained();
+    site.wait_until("select last_error is null from target_profile.worker");
+    assert_eq!(site.count("select count(*) from target_profile.dead_letter"), 0);
+}
+
+#[test]
 fn a_superuser_who_owns_the_tables_may_put_on_them_what_he_likes() {
     let site = installed("rights-superuser");
     // A constraint that is deferred, which a security-restricted operation would not allow.

@@ -22,6 +22,7 @@ mod merging;
 mod never_in_the_way;
 mod old_library;
 mod pg_upgrade;
+mod planted;
 mod published;
 mod quiet;
 mod quota;

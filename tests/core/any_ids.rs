@@ -39,7 +39,8 @@ struct World {
     rows: BTreeMap<i64, Row>,
     last: i64,
     next_xid: u64,
-    open: Vec<(u64, Vec<i64>)>,
+    /// Each with its transaction id, its ids, and whether they were drawn in order.
+    open: Vec<(u64, Vec<i64>, bool)>,
     /// The sequence was set since the last turn, so what was drawn meanwhile may have to wait for the sweep.
     set: bool,
 }
@@ -70,7 +71,7 @@ impl World {
                 break;
             };
             self.last = id;
-            let taken = self.rows.contains_key(&id) || self.open.iter().any(|(_, ids)| ids.contains(&id));
+            let taken = self.rows.contains_key(&id) || self.open.iter().any(|(_, ids, _)| ids.contains(&id));
             if !taken {
                 ids.push(id);
             }
@@ -78,11 +79,11 @@ impl World {
         ids
     }
 
-    fn commit(&mut self, ids: Vec<i64>) {
+    fn commit(&mut self, ids: Vec<i64>, in_order: bool) {
         for id in ids {
             let row = Row {
                 priority: i16::try_from(id.rem_euclid(3)).unwrap(),
-                drawn: !self.set,
+                drawn: in_order && !self.set,
             };
             self.rows.entry(id).or_insert(row);
         }
@@ -94,10 +95,10 @@ impl World {
             Step::Enqueue(count) => {
                 self.next_xid += 1;
                 let ids = self.draw(count);
-                self.commit(ids);
+                self.commit(ids, true);
             }
             Step::ByHand(id) => {
-                let taken = self.open.iter().any(|(_, ids)| ids.contains(&id));
+                let taken = self.open.iter().any(|(_, ids, _)| ids.contains(&id));
                 if !taken {
                     self.rows.entry(id).or_insert(Row {
                         priority: 0,
@@ -109,11 +110,11 @@ impl World {
                 let xid = self.next_xid;
                 self.next_xid += 1;
                 let ids = self.draw(count);
-                self.open.push((xid, ids));
+                self.open.push((xid, ids, !self.set));
             }
             Step::Commit if !self.open.is_empty() => {
-                let (_, ids) = self.open.remove(0);
-                self.commit(ids);
+                let (_, ids, in_order) = self.open.remove(0);
+                self.commit(ids, in_order);
             }
             Step::Commit => {}
             Step::Set(last) => {
@@ -148,7 +149,7 @@ impl World {
     }
 
     fn turn(&mut self) {
-        let running: Vec<String> = self.open.iter().map(|(xid, _)| xid.to_string()).collect();
+        let running: Vec<String> = self.open.iter().map(|(xid, ..)| xid.to_string()).collect();
         let first = running.first().cloned().unwrap_or(self.next_xid.to_string());
         let snapshot = format!("{first}:{}:{}", self.next_xid, running.join(","));
         self.drain.observe(&Snapshot::parse(&snapshot).unwrap(), self.last);

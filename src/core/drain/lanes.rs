@@ -29,6 +29,8 @@ impl Drain {
         for lane in self.clients.values_mut().flat_map(|c| c.lanes.values_mut()) {
             match observed {
                 Observed::Nothing => {}
+                // It may have drawn its ids before the sequence was set back.
+                Observed::RereadAbove(i64::MIN) => lane.reread(),
                 Observed::RereadAbove(id) => lane.reread_above(id),
                 Observed::SetBack => lane.set_back(last_id),
             }

@@ -239,7 +239,7 @@ impl Worker {
             let Err((Stage::Responses, failure)) = &tried else {
                 break;
             };
-            if self.stray || failure.is_lock() {
+            if self.stray || failure.is_lock() || failure.is_of_server() {
                 break;
             }
             self.days.clear();
@@ -314,7 +314,7 @@ impl Worker {
             });
             self.days_are_well = made.is_ok();
             match made {
-                Err(failure) if failure.is_lock() => return Err(failure),
+                Err(failure) if failure.is_lock() || failure.is_of_server() => return Err(failure),
                 Err(failure) => self.remember(Source::Records, &failure.to_string()),
                 Ok(()) => {}
             }

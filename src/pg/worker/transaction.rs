@@ -37,10 +37,21 @@ impl Failure {
         )
     }
 
+    /// The server as a whole cannot go on (no room on the disk, no memory, a shutdown): no table is at fault.
+    pub fn is_of_server(&self) -> bool {
+        const CLASSES: [i32; 3] = [class(b'5', b'3'), class(b'5', b'7'), class(b'5', b'8')];
+        self.code.is_some_and(|code| CLASSES.contains(&(code as i32 & 0xfff)))
+    }
+
     /// There is such a row already.
     pub fn is_duplicate(&self) -> bool {
         self.code == Some(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION)
     }
+}
+
+/// The class of a SQLSTATE, by its first two characters, as Postgres encodes it: six bits each.
+const fn class(first: u8, second: u8) -> i32 {
+    (first - b'0') as i32 | (((second - b'0') as i32) << 6)
 }
 
 impl std::fmt::Display for Failure {

@@ -7,14 +7,28 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use target_profile_core::drain::{Answer, Dispatch, Report};
 use target_profile_core::limits::VERDICT_BODY_BYTES;
 use target_profile_core::request::{Method, POST_CONTENT_TYPE};
+use target_profile_core::secret::mask;
 use target_profile_core::time::Timestamp;
 
+use crate::answers::Held;
+use crate::http::Http;
+
+/// The longest `Retry-After` that means anything is a date of 29 characters.
+const RETRY_AFTER_CHARS: usize = 64;
+
 /// Sends one request and reads the start of its answer; nothing of it can take longer than the request's timeout.
-pub(crate) async fn exchange(http: reqwest::Client, dispatch: Dispatch) -> Report {
+pub(crate) async fn exchange(http: Http, dispatch: Dispatch, held: &mut Held) -> Report {
     let ticket = dispatch.ticket;
     let sent_at = dispatch.sent_at;
+    let token = dispatch.auth_token.clone();
     let started = Instant::now();
-    let result = answer(&http, dispatch).await.map_err(|error| describe(&error));
+    let mut result = match http.to(&dispatch.request.url) {
+        Some(client) => answer(client, dispatch, held).await.map_err(|error| describe(&error)),
+        None => Err("cannot be sent: http is for loopback only".to_owned()),
+    };
+    for secret in token.iter().chain(http.secrets()) {
+        hide(&mut result, secret.expose());
+    }
     Report {
         ticket,
         sent_at,
@@ -23,7 +37,26 @@ pub(crate) async fn exchange(http: reqwest::Client, dispatch: Dispatch) -> Repor
     }
 }
 
-async fn answer(http: &reqwest::Client, dispatch: Dispatch) -> Result<Answer, reqwest::Error> {
+/// A server may send back what it was sent, and a library may say what it was given.
+fn hide(result: &mut Result<Answer, String>, secret: &str) {
+    match result {
+        Ok(answer) => {
+            mask(&mut answer.body, secret);
+            if let Some(text) = &mut answer.retry_after {
+                hide_in(text, secret);
+            }
+        }
+        Err(text) => hide_in(text, secret),
+    }
+}
+
+fn hide_in(text: &mut String, secret: &str) {
+    let mut bytes = std::mem::take(text).into_bytes();
+    mask(&mut bytes, secret);
+    *text = String::from_utf8_lossy(&bytes).into_owned();
+}
+
+async fn answer(http: &reqwest::Client, dispatch: Dispatch, held: &mut Held) -> Result<Answer, reqwest::Error> {
     let request = dispatch.request;
     let mut builder = match request.method {
         Method::Get => http.get(request.url),
@@ -46,12 +79,12 @@ async fn answer(http: &reqwest::Client, dispatch: Dispatch) -> Result<Answer, re
         .headers()
         .get(RETRY_AFTER)
         .and_then(|value| value.to_str().ok())
-        .map(ToOwned::to_owned);
+        .map(|text| text.chars().take(RETRY_AFTER_CHARS).collect());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        let wanted = VERDICT_BODY_BYTES.saturating_sub(body.len());
-        body.extend_from_slice(&chunk[..chunk.len().min(wanted)]);
-        if body.len() >= VERDICT_BODY_BYTES {
+        let taken = held.take(chunk.len());
+        body.extend_from_slice(&chunk[..taken]);
+        if taken < chunk.len() || body.len() >= VERDICT_BODY_BYTES {
             // The rest is not read: the connection is given up with the response.
             break;
         }

@@ -42,6 +42,13 @@ pub const FLAT_BYTES: usize = 16 * 1024 * 1024;
 /// rest of a longer one, from a proxy perhaps, changes nothing.
 pub const VERDICT_BODY_BYTES: usize = 64 * 1024;
 
+/// How much of all answers together is held until they are judged, in bytes. \[own\] It bounds what many long answers at a time
+/// take.
+pub const ANSWERS_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much of an answer is read in any case, in bytes. \[own\] Many times what Target answers.
+pub const ANSWER_FLOOR_BYTES: usize = 2 * 1024;
+
 /// Deepest nesting of XML elements that is followed in a response, in levels. \[own\] Target's answers have two.
 pub const VERDICT_XML_DEPTH: usize = 32;
 

@@ -1,17 +1,16 @@
 //! One request and its answer.
 
-use std::error::Error as _;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http_body_util::BodyExt as _;
+use hyper::header::RETRY_AFTER;
 use target_profile_core::drain::{Answer, Dispatch, Report};
 use target_profile_core::limits::VERDICT_BODY_BYTES;
-use target_profile_core::request::{Method, POST_CONTENT_TYPE};
 use target_profile_core::secret::mask;
 use target_profile_core::time::Timestamp;
 
 use crate::answers::Held;
-use crate::http::Http;
+use crate::http::{Failure, Http};
 
 /// The longest `Retry-After` that means anything is a date of 29 characters.
 const RETRY_AFTER_CHARS: usize = 64;
@@ -22,10 +21,9 @@ pub(crate) async fn exchange(http: Http, dispatch: Dispatch, held: &mut Held) ->
     let sent_at = dispatch.sent_at;
     let token = dispatch.auth_token.clone();
     let started = Instant::now();
-    let mut result = match http.to(&dispatch.request.url) {
-        Some(client) => answer(client, dispatch, held).await.map_err(|error| describe(&error)),
-        None => Err("cannot be sent: http is for loopback only".to_owned()),
-    };
+    let mut result = answer(&http, dispatch, held)
+        .await
+        .map_err(|failure| failure.describe());
     for secret in token.iter().chain(http.secrets()) {
         hide(&mut result, secret.expose());
     }
@@ -56,24 +54,15 @@ fn hide_in(text: &mut String, secret: &str) {
     *text = String::from_utf8_lossy(&bytes).into_owned();
 }
 
-async fn answer(http: &reqwest::Client, dispatch: Dispatch, held: &mut Held) -> Result<Answer, reqwest::Error> {
-    let request = dispatch.request;
-    let mut builder = match request.method {
-        Method::Get => http.get(request.url),
-        Method::Post => http.post(request.url),
-    }
-    .timeout(dispatch.timeout);
-    if let Some(token) = &dispatch.auth_token {
-        // The settings admit printable ASCII only, so this cannot fail; if it did, Target would answer 401.
-        if let Ok(mut value) = HeaderValue::try_from(["Bearer ", token.expose()].concat()) {
-            value.set_sensitive(true);
-            builder = builder.header(AUTHORIZATION, value);
-        }
-    }
-    if let Some(body) = request.body {
-        builder = builder.header(CONTENT_TYPE, POST_CONTENT_TYPE).body(body);
-    }
-    let mut response = builder.send().await?;
+async fn answer(http: &Http, dispatch: Dispatch, held: &mut Held) -> Result<Answer, Failure> {
+    let patience = dispatch.timeout;
+    tokio::time::timeout(patience, read_answer(http, dispatch, held))
+        .await
+        .unwrap_or(Err(Failure::Timeout))
+}
+
+async fn read_answer(http: &Http, dispatch: Dispatch, held: &mut Held) -> Result<Answer, Failure> {
+    let mut response = http.request(dispatch.request, dispatch.auth_token.as_ref()).await?;
     let status = response.status().as_u16();
     let retry_after = response
         .headers()
@@ -81,7 +70,11 @@ async fn answer(http: &reqwest::Client, dispatch: Dispatch, held: &mut Held) -> 
         .and_then(|value| value.to_str().ok())
         .map(|text| text.chars().take(RETRY_AFTER_CHARS).collect());
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await? {
+    while let Some(frame) = response.frame().await {
+        let Ok(chunk) = frame.map_err(Failure::BrokeOff)?.into_data() else {
+            // Trailers: nothing that counts.
+            continue;
+        };
         let taken = held.take(chunk.len());
         body.extend_from_slice(&chunk[..taken]);
         if taken < chunk.len() || body.len() >= VERDICT_BODY_BYTES {
@@ -96,32 +89,6 @@ async fn answer(http: &reqwest::Client, dispatch: Dispatch, held: &mut Held) -> 
     })
 }
 
-/// The causes of an error, outermost first, without the URL: it would repeat the profile's attributes.
-fn describe(error: &reqwest::Error) -> String {
-    let kind = if error.is_timeout() {
-        "timeout"
-    } else if error.is_connect() {
-        "cannot connect"
-    } else if error.is_body() || error.is_decode() {
-        "answer broke off"
-    } else if error.is_builder() {
-        "cannot be sent"
-    } else {
-        "connection failed"
-    };
-    let mut text = kind.to_owned();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text.push_str(": ");
-            text.push_str(&inner_text);
-        }
-        cause = inner.source();
-    }
-    text
-}
-
 /// The wall clock, as Postgres shows it.
 pub(crate) fn now() -> Timestamp {
     let micros = match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -130,6 +97,3 @@ pub(crate) fn now() -> Timestamp {
     };
     Timestamp::from_unix_micros(micros)
 }
-
-/// How long a connection may take to be made, whatever the request's own timeout is.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

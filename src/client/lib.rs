@@ -10,6 +10,7 @@ pub mod descriptors;
 mod exchange;
 mod http;
 mod transport;
+mod wire;
 
 pub use http::Options;
 pub use transport::{Error, Sabotage, Transport};

@@ -49,6 +49,13 @@ pub const ANSWERS_BYTES: usize = 4 * 1024 * 1024;
 /// How much of an answer is read in any case, in bytes. \[own\] Many times what Target answers.
 pub const ANSWER_FLOOR_BYTES: usize = 2 * 1024;
 
+/// Longest answer on the wire, in bytes: with its head, all informational answers before it and what chunks add. \[own\] It bounds
+/// what a server can cost that never comes to an end; an answer that is read to the end of what its verdict needs has room in it.
+pub const ANSWER_WIRE_BYTES: usize = 1024 * 1024;
+
+/// Longest head of an answer, in bytes. \[own\]
+pub const ANSWER_HEAD_BYTES: usize = 64 * 1024;
+
 /// Deepest nesting of XML elements that is followed in a response, in levels. \[own\] Target's answers have two.
 pub const VERDICT_XML_DEPTH: usize = 32;
 

@@ -38,6 +38,14 @@ pub const JSON_DEPTH: usize = 64;
 /// bounds the memory of the session. \[doc\] Target keeps at most 64 KB for a profile.
 pub const FLAT_BYTES: usize = 16 * 1024 * 1024;
 
+/// Most attributes that one update may have. \[own\] Each takes memory beside its text; Target keeps at most 64 KB for a profile, in
+/// which no more than a few thousand have room.
+pub const FLAT_ATTRS: usize = 65_536;
+
+/// Largest value that is taken apart for its attributes, in bytes of what Postgres stores, uncompressed. \[own\] All that one update
+/// may flatten to, and what `jsonb` needs beside the text. What is larger is refused by its size, before anything is copied.
+pub const STORED_BYTES: usize = FLAT_BYTES + 16 * FLAT_ATTRS;
+
 /// How much of a response is read for its verdict, in bytes. \[own\] Target's answers are some 100 bytes long; the
 /// rest of a longer one, from a proxy perhaps, changes nothing.
 pub const VERDICT_BODY_BYTES: usize = 64 * 1024;

@@ -126,6 +126,9 @@ pub struct Arrived {
     pub attrs: FlatAttrs,
 }
 
+/// Responses of so many bytes are a full batch.
+const BATCH_BYTES: usize = 1024 * 1024;
+
 /// Everything that one transaction of the worker settles.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -147,6 +150,8 @@ pub struct Batch {
     pub activity: BTreeMap<(ClientCode, Minute), Activity>,
     /// Deliveries that end with this batch.
     pub(crate) ended: Vec<Ended>,
+    /// What the responses take, bytes.
+    response_bytes: usize,
 }
 
 /// A delivery that ends, and what becomes of its profile.
@@ -191,6 +196,19 @@ impl Batch {
         if !self.accepted.contains(&id) {
             self.accepted.push(id);
         }
+    }
+
+    /// A response.
+    pub(crate) fn record(&mut self, response: ResponseRecord) {
+        let texts = [&response.message, &response.body];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        self.response_bytes += size_of::<ResponseRecord>() + size_of_val(&response.outbox_ids[..]) + texts;
+        self.responses.push(response);
+    }
+
+    /// Whether it is to be settled before more answers are judged. Settling takes several times its size.
+    pub fn is_full(&self) -> bool {
+        self.response_bytes >= BATCH_BYTES
     }
 
     /// Whether there is nothing to settle.

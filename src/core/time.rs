@@ -30,3 +30,9 @@ impl Timestamp {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
+
+/// How long somebody who names that many microseconds is willing to wait: none if it is negative, and the longest time that there is
+/// for what no clock can count to, such as Postgres' infinity.
+pub fn patience(micros: i128) -> Duration {
+    Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
+}

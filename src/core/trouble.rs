@@ -14,6 +14,10 @@ pub enum Source {
     Clients,
     /// The settings of the connection cannot be used: the former ones are.
     Connection,
+    /// The I/O thread has died; another one has taken its place.
+    Network,
+    /// An update is too large for the memory that there is.
+    Memory,
     /// Old records cannot be dropped.
     House,
 }

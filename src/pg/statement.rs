@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use once_cell::unsync::OnceCell;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiCursor, SpiTupleTable};
 
 use super::errors::Fault;
 use super::versions::explaining;
@@ -41,6 +41,12 @@ impl Statement {
     pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
         let plan = self.plan(client)?;
         Ok(explaining(|| client.select(plan, None, args))?)
+    }
+
+    /// Runs it row by row, as they are fetched; it must not write.
+    pub fn cursor<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiCursor<'c>, Fault> {
+        let plan = self.plan(client)?;
+        Ok(explaining(|| client.try_open_cursor(plan, args))?)
     }
 
     /// Runs it; it may write.

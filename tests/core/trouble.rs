@@ -9,7 +9,14 @@ fn nothing_stands_at_first() {
 
 #[test]
 fn an_error_stands_until_the_same_thing_has_gone_well() {
-    let all = [Source::Turn, Source::Clients, Source::Connection, Source::House];
+    let all = [
+        Source::Turn,
+        Source::Clients,
+        Source::Connection,
+        Source::Network,
+        Source::Memory,
+        Source::House,
+    ];
     for of in all {
         let mut troubles = Troubles::default();
         troubles.note(of, "first".to_owned());

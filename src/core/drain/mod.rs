@@ -20,14 +20,16 @@ mod client;
 mod clock;
 mod completion;
 mod fate;
+mod holding;
 mod lanes;
 mod merging;
 mod messages;
 mod parked;
+mod partial;
 mod selection;
 mod sending;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::attrs::FlatAttrs;
 use crate::breaker::Opening;
@@ -35,12 +37,14 @@ use crate::client_code::ClientCode;
 use crate::horizon::Horizon;
 use crate::id::ProfileKey;
 use crate::quota::{Class, Count, Ledger, Minute};
-use crate::request::Request;
+use crate::request::{Method, Plan, Request};
 use crate::settlement::{Activity, Batch, Ended};
 use crate::step::Leap;
 use crate::time::Timestamp;
 
 use client::Client;
+use holding::Holding;
+pub use holding::{Admission, HELD_BYTES, LARGE_BYTES, Reading};
 pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
 pub use merging::{MERGE_LIMIT, OVERTAKEN};
 pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};
@@ -63,6 +67,8 @@ enum Busy {
     Selected(Turn),
     /// The ticket of its delivery.
     UnderWay(u64),
+    /// Its update is large, and another large one is under way.
+    Aside,
 }
 
 /// One profile's merged entries on their way.
@@ -73,12 +79,20 @@ struct Delivery {
     /// In the order of ids.
     carried: Vec<Carried>,
     ids: Vec<i64>,
-    attrs: FlatAttrs,
-    requests: Vec<Request>,
+    /// How it is split into requests, of which one at a time is made.
+    plan: Plan,
     /// The request under way: an index.
     part: usize,
-    /// Attributes in the parts before that one.
-    attrs_before: usize,
+    method: Method,
+    request_bytes: usize,
+    /// Its attributes.
+    sent: FlatAttrs,
+    /// Those of the requests behind it.
+    left: FlatAttrs,
+    /// The memory that it takes.
+    held: usize,
+    /// It is not one of the ordinary ones, which share their memory.
+    large: bool,
     /// For so many parts there is quota.
     parts_paid: u32,
     parts_sent: u32,
@@ -112,13 +126,13 @@ impl Delivery {
         });
     }
 
-    /// The attributes of the request under way.
-    fn part_attrs(&mut self) -> FlatAttrs {
-        if self.requests.len() == 1 {
-            return std::mem::take(&mut self.attrs);
-        }
-        let count = self.requests.get(self.part).map_or(0, |request| request.attrs);
-        self.attrs.slice(self.attrs_before, count)
+    /// Makes the next request.
+    fn next_request(&mut self) -> Option<Request> {
+        let request = self.plan.next(&self.key, &self.left)?;
+        self.sent = self.left.take_first(request.attrs);
+        self.method = request.method;
+        self.request_bytes = request.bytes();
+        Some(request)
     }
 }
 
@@ -144,6 +158,10 @@ pub struct Drain {
     activity_written_at: Timestamp,
     /// By how much the clock was set forward.
     leap: Leap,
+    /// The memory that is held.
+    holding: Holding,
+    /// Profiles whose update is large, and waits for another large one to end.
+    aside: VecDeque<(ProfileKey, Wait)>,
 }
 
 impl Drain {
@@ -163,6 +181,8 @@ impl Drain {
             activity: BTreeMap::new(),
             activity_written_at: Timestamp::from_unix_micros(i64::MIN),
             leap: Leap::default(),
+            holding: Holding::default(),
+            aside: VecDeque::new(),
         }
     }
 
@@ -257,6 +277,7 @@ impl Drain {
         for ((code, minute), activity) in batch.activity {
             self.note_reserved(code, minute, activity.reserved);
         }
+        let has_ended = !batch.ended.is_empty();
         for Ended { ticket, again } in batch.ended {
             let Some(delivery) = self.deliveries.remove(&ticket) else {
                 continue;
@@ -279,6 +300,9 @@ impl Drain {
                 }
             }
         }
+        if has_ended {
+            self.recount_after_end();
+        }
     }
 
     /// When there is something to do next if nothing else happens; `None`: not before something is committed or answered.
@@ -299,7 +323,7 @@ impl Drain {
 
     /// How many profiles have a request under way. Those whose answer has come and waits to be settled do not count.
     pub fn in_flight(&self) -> usize {
-        self.busy.len().saturating_sub(self.settling)
+        self.busy.len().saturating_sub(self.settling + self.aside.len())
     }
 
     /// The profiles with a delivery under way, each with the lowest and the highest outbox id that it carries.

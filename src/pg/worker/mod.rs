@@ -8,6 +8,7 @@ mod claim;
 mod clock;
 mod guests;
 mod house;
+mod memory;
 mod network;
 mod process;
 mod queries;
@@ -16,11 +17,11 @@ mod surroundings;
 mod telling;
 mod transaction;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use pgrx::prelude::*;
-use target_profile_core::drain::{Dispatch, Drain};
+use target_profile_core::drain::{Dispatch, Drain, Report};
 use target_profile_core::launcher::Ending;
 use target_profile_core::settlement::Batch;
 use target_profile_core::step::Following;
@@ -52,6 +53,10 @@ struct Worker {
     drain: Drain,
     /// What has to be settled; kept until it is, whatever fails.
     batch: Batch,
+    /// Memory was taken for a large update, and not given back yet.
+    has_held_large: bool,
+    /// Answers that have come and are not judged.
+    answers: VecDeque<Report>,
     standing: Standing,
     /// Of the SQL objects, when they were looked at last.
     sql_version: Option<String>,
@@ -85,6 +90,8 @@ impl Worker {
             settings,
             drain,
             batch: Batch::default(),
+            answers: VecDeque::new(),
+            has_held_large: false,
             standing: Standing::NoExtension,
             sql_version: None,
             clients_version: None,
@@ -136,8 +143,8 @@ impl Worker {
             // SAFETY: this process' own latch.
             unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
             pgrx::check_for_interrupts!();
-            let reports = network::reports();
-            for report in reports {
+            self.answers.extend(network::reports());
+            while let Some(report) = self.answers.pop_front() {
                 // What would follow is left to the next worker.
                 self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
             }
@@ -205,7 +212,10 @@ impl Worker {
             }
             return Ok(());
         }
-        network::ensure(&self.settings.transport)?;
+        if let network::Thread::Started { died: Some(error) } = network::ensure(&self.settings.transport)? {
+            pgrx::warning!("target_profile: {error}");
+            self.remember(Source::Network, &error);
+        }
         if polling {
             match self.keep_house() {
                 Ok(()) => self.is_over(Source::House),
@@ -216,7 +226,7 @@ impl Worker {
         if polling || self.slot.take_all() {
             self.drain.sweep();
         }
-        self.take_reports();
+        self.take_reports()?;
         if polling || self.errors > 0 {
             // What could not be written must not grow; and the ledgers are read as they are when all is written.
             self.settle()?;
@@ -239,12 +249,20 @@ impl Worker {
         matches!(self.standing, Standing::Adopted(_))
     }
 
-    fn take_reports(&mut self) {
-        let mut next = Vec::new();
-        for report in network::reports() {
-            next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
+    fn take_reports(&mut self) -> Result<(), String> {
+        self.answers.extend(network::reports());
+        while let Some(report) = self.answers.pop_front() {
+            if report.result.is_ok() {
+                self.is_over(Source::Network);
+            }
+            let next = self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
+            network::send(next.into_iter().collect());
+            if self.batch.is_full() {
+                // Long answers are not gathered. What is left waits for its turn if this fails.
+                self.settle()?;
+            }
         }
-        network::send(next);
+        Ok(())
     }
 
     fn settle(&mut self) -> Result<(), String> {
@@ -263,6 +281,10 @@ impl Worker {
         }
         self.last_response = done?;
         self.drain.settled(std::mem::take(&mut self.batch));
+        if self.has_held_large && !self.drain.holds_large() {
+            self.has_held_large = false;
+            memory::give_back();
+        }
         self.slot.announce_settled();
         self.publish_in_flight();
         Ok(())
@@ -296,6 +318,11 @@ impl Worker {
             return Ok(());
         };
         let (slot, known) = (self.slot, self.clients_version);
+        if !memory::has_room(memory::TURN_BYTES) {
+            let mib = memory::TURN_BYTES / 1024 / 1024;
+            return Err(format!("claiming: out of memory: {mib} MiB cannot be had"));
+        }
+        let mut lack = None;
         let (drain, batch) = (&mut self.drain, &mut self.batch);
         let claimed = transaction("claiming", Access::Read, |client| {
             claim::claim(
@@ -305,11 +332,21 @@ impl Worker {
                 || Some(slot.clients_version()) == known,
                 now,
                 batch,
+                &mut lack,
             )
         });
         if claimed.is_err() {
             self.drain.unselect();
         }
+        if let Some(bytes) = lack {
+            self.remember(
+                Source::Memory,
+                &format!("out of memory: an update of {bytes} bytes waits"),
+            );
+        } else if self.drain.holds_large() {
+            self.is_over(Source::Memory);
+        }
+        self.has_held_large |= self.drain.holds_large();
         let Some(dispatches) = claimed? else {
             // The next turn reads them; the drain still wants to claim, so it comes at once.
             self.clients_version = None;

@@ -26,6 +26,7 @@ statements! {
     READ_ENTRIES = "read_entries.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID);
     ORPHANED_CLIENTS = "orphaned_clients.sql" ();
     BURY_ORPHANS = "bury_orphans.sql" (TEXTOID);
+    OVERTAKEN = "overtaken.sql" (INT8OID);
     OVERDUE_PARTITIONS = "overdue_partitions.sql" (TIMESTAMPTZOID);
     DROP_PARTITIONS = "drop_partitions.sql" (TIMESTAMPTZOID);
     ENSURE_PARTITION = "ensure_partition.sql" (DATEOID);

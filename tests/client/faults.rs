@@ -48,7 +48,9 @@ fn what_was_answered_before_the_panic_is_told_as_it_was() {
     transport.send(vec![get(1, &url(&mock, 1))]);
     assert!(readable(&transport, PATIENCE));
     transport.sabotage(Sabotage::Thread);
-    until("the end of the thread", PATIENCE, || (!transport.is_alive()).then_some(()));
+    until("the end of the thread", PATIENCE, || {
+        (!transport.is_alive()).then_some(())
+    });
     let all = transport.reports();
     assert_eq!(tickets(&all), [1].into());
     assert_eq!(all[0].result.as_ref().unwrap().status, 200);

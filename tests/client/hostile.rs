@@ -79,7 +79,8 @@ fn an_answer_may_follow_informational_ones() {
 #[test]
 fn many_long_answers_are_held_to_a_sum() {
     let mock = MockTarget::start();
-    mock.on(Match::any()).respond(Reply::status(200).body(vec![b'x'; 100_000]));
+    mock.on(Match::any())
+        .respond(Reply::status(200).body(vec![b'x'; 100_000]));
     let transport = start();
     let count = 200_usize;
     let url = |ticket| format!("{}?mbox3rdPartyId=p{ticket}&profile.a=1", mock.url("acme"));
@@ -89,7 +90,10 @@ fn many_long_answers_are_held_to_a_sum() {
     // None is taken before the last has come, as far as the stand-in can tell.
     mock.wait_quiet(Duration::from_millis(500), PATIENCE);
     let all = reports(&transport, count);
-    let held: usize = all.iter().map(|report| report.result.as_ref().unwrap().body.len()).sum();
+    let held: usize = all
+        .iter()
+        .map(|report| report.result.as_ref().unwrap().body.len())
+        .sum();
     assert!(held <= ANSWERS_BYTES + count * ANSWER_FLOOR_BYTES, "{held}");
     assert!(held >= ANSWERS_BYTES, "{held}");
     assert!(all.iter().all(|report| {
@@ -98,5 +102,9 @@ fn many_long_answers_are_held_to_a_sum() {
     }));
     transport.send(vec![get(1_000, &url(1_000))]);
     let last = reports(&transport, 1).remove(0);
-    assert_eq!(last.result.unwrap().body.len(), VERDICT_BODY_BYTES, "what was taken is free again");
+    assert_eq!(
+        last.result.unwrap().body.len(),
+        VERDICT_BODY_BYTES,
+        "what was taken is free again"
+    );
 }

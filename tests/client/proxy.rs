@@ -43,7 +43,10 @@ fn what_goes_to_another_machine_goes_through_the_proxy_and_is_closed_to_it() {
         .replace("/m2/acme/profile/update", "")
         .replace("http://", &format!("http://user:{PASSWORD}@"));
     let transport = proxied(&proxy);
-    transport.send(vec![with_token(1, "https://target.example/m2/acme/profile/update?mboxPC=1")]);
+    transport.send(vec![with_token(
+        1,
+        "https://target.example/m2/acme/profile/update?mboxPC=1",
+    )]);
     let report = reports(&transport, 1).remove(0);
     assert!(report.result.is_err());
     let head = hears.recv_timeout(PATIENCE).unwrap();
@@ -58,14 +61,28 @@ fn loopback_never_goes_through_the_proxy() {
     let mock = MockTarget::start();
     let proxy = MockTarget::start();
     let transport = proxied(&format!("http://127.0.0.1:{}", proxy.port()));
-    let hosts = ["localhost", "127.0.0.1", "127.1.2.3", "[::1]", "[::ffff:7f00:1]", "[::ffff:127.0.0.1]", "LOCALHOST"];
+    let hosts = [
+        "localhost",
+        "127.0.0.1",
+        "127.1.2.3",
+        "[::1]",
+        "[::ffff:7f00:1]",
+        "[::ffff:127.0.0.1]",
+        "LOCALHOST",
+    ];
     for (ticket, host) in (1..).zip(hosts) {
-        let url = format!("http://{host}:{}/m2/acme/profile/update?mboxPC=1&profile.a=1", mock.port());
+        let url = format!(
+            "http://{host}:{}/m2/acme/profile/update?mboxPC=1&profile.a=1",
+            mock.port()
+        );
         transport.send(vec![with_token(ticket, &url)]);
     }
     let all = reports(&transport, hosts.len());
     // The stand-in listens on 127.0.0.1 only; what counts is who is asked.
-    assert!(all.iter().filter(|report| report.result.is_ok()).count() >= 2, "{all:?}");
+    assert!(
+        all.iter().filter(|report| report.result.is_ok()).count() >= 2,
+        "{all:?}"
+    );
     assert_eq!(proxy.request_count(), 0);
     assert!(mock.request_count() >= 2);
 }
@@ -131,7 +148,10 @@ fn a_token_that_the_server_sends_back_is_masked() {
         let (url, hears) = raw(move |mut stream| {
             let body = format!("you said Bearer {TOKEN}");
             let body = &body[..body.len() - cut];
-            let head = format!("HTTP/1.1 503 No\r\nRetry-After: {TOKEN}\r\nContent-Length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 503 No\r\nRetry-After: {TOKEN}\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
             let _ = stream.write_all((head + body).as_bytes());
         });
         let transport = Transport::start(&options()).unwrap();

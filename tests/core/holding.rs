@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 use target_profile_core::attrs::{FlatAttrs, Stored};
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Dispatch, Drain, HELD_BYTES, LARGE_BYTES, Limits, Reading};
 use target_profile_core::drain::{Admission, Entry};
+use target_profile_core::drain::{Dispatch, Drain, HELD_BYTES, LARGE_BYTES, Limits, Reading};
 use target_profile_core::endpoint::Endpoint;
 use target_profile_core::error::{Error, ErrorKind};
 use target_profile_core::id::{IdKind, ProfileKey};
@@ -125,7 +125,10 @@ fn large_updates_go_one_at_a_time_and_small_ones_pass_them() {
         while drain.wants_to_claim(outbox.now) {
             under_way.extend(outbox.claim(&mut drain, outbox.now, &mut batch));
         }
-        let posts = under_way.iter().filter(|dispatch| dispatch.request.body.is_some()).count();
+        let posts = under_way
+            .iter()
+            .filter(|dispatch| dispatch.request.body.is_some())
+            .count();
         assert!(posts <= 1, "{posts} large ones at once");
         let Some(dispatch) = under_way.pop() else { break };
         match &dispatch.request.body {
@@ -174,7 +177,11 @@ fn a_large_update_goes_on_where_it_was() {
         }
         outbox.settle(&mut drain, &mut batch);
     }
-    assert!(outbox.rows.is_empty() && outbox.dead.is_empty(), "{sent} sent, {:?}", outbox.dead);
+    assert!(
+        outbox.rows.is_empty() && outbox.dead.is_empty(),
+        "{sent} sent, {:?}",
+        outbox.dead
+    );
     let parts = FLAT_BYTES / 40_000;
     assert!(sent >= parts && sent < parts * 11 / 10, "{sent} of {parts}");
 }
@@ -186,8 +193,14 @@ fn what_is_too_large_is_refused_by_its_size() {
     let mut reading = Reading::new(vec![key]);
     assert_eq!(drain.admit(&mut reading, 0, STORED_BYTES + 1), Admission::TooLarge);
     assert_eq!(drain.admit(&mut reading, 0, STORED_BYTES), Admission::Read);
-    assert_eq!(drain.admit(&mut reading, 1, 1), Admission::Pass, "there is no such profile");
-    let error = Error::ValueTooLarge { bytes: STORED_BYTES + 1 };
+    assert_eq!(
+        drain.admit(&mut reading, 1, 1),
+        Admission::Pass,
+        "there is no such profile"
+    );
+    let error = Error::ValueTooLarge {
+        bytes: STORED_BYTES + 1,
+    };
     assert_eq!(error.kind(), ErrorKind::LimitExceeded);
     assert!(error.detail().unwrap().contains(&STORED_BYTES.to_string()));
     // It is buried, also if it comes alone.
@@ -214,9 +227,15 @@ fn attributes_are_bounded_in_number() {
         stored.put(n.to_string(), "x".into()).unwrap();
     }
     assert_eq!(stored.put("more".to_owned(), "x".into()), Err(Error::AttrsTooMany));
-    let members = (0..=FLAT_ATTRS).map(|i| format!("\"{i}\":1")).collect::<Vec<_>>().join(",");
+    let members = (0..=FLAT_ATTRS)
+        .map(|i| format!("\"{i}\":1"))
+        .collect::<Vec<_>>()
+        .join(",");
     let error = FlatAttrs::from_json(&format!("{{{members}}}"), &Default::default()).unwrap_err();
-    assert_eq!((error.clone(), error.kind()), (Error::AttrsTooMany, ErrorKind::LimitExceeded));
+    assert_eq!(
+        (error.clone(), error.kind()),
+        (Error::AttrsTooMany, ErrorKind::LimitExceeded)
+    );
     assert!(error.detail().unwrap().contains("65536"));
     let mut stored = Stored::default();
     stored.put("a".to_owned(), "x".repeat(FLAT_BYTES - 1).into()).unwrap();
@@ -224,7 +243,8 @@ fn attributes_are_bounded_in_number() {
 }
 
 fn any_attrs() -> impl Strategy<Value = BTreeMap<String, String>> {
-    let value = prop_oneof![8 => "[a-zé&]{0,30}".boxed(), 1 => (1_usize..18_000).prop_map(|n| "ü".repeat(n / 6)).boxed()];
+    let value =
+        prop_oneof![8 => "[a-zé&]{0,30}".boxed(), 1 => (1_usize..18_000).prop_map(|n| "ü".repeat(n / 6)).boxed()];
     prop::collection::btree_map("[a-z]{1,8}", value, 1..60)
 }
 

@@ -25,7 +25,10 @@ fn a_thread_that_dies_leaves_nothing_in_flight() {
     site.update("poke", r#"{"a": 1}"#);
     site.wait_drained();
     assert!(!control.exists(), "it has failed");
-    assert!(site.cluster.log_contains("the I/O thread has died (unexpected error when polling"));
+    assert!(
+        site.cluster
+            .log_contains("the I/O thread has died (unexpected error when polling")
+    );
     assert_eq!(
         site.count("select count(distinct profile_id) from target_profile.response where outcome = 'accepted'"),
         4
@@ -47,7 +50,10 @@ fn a_thread_that_cannot_be_started_is_tried_again() {
     db.batch("create extension target_profile");
     let worker = cluster.wait_backend(WORKER, SOON);
     cluster.limit(worker, "nproc", 1);
-    db.query("select target_profile.add_client('acme', endpoint => $1)", &[&mock.endpoint()]);
+    db.query(
+        "select target_profile.add_client('acme', endpoint => $1)",
+        &[&mock.endpoint()],
+    );
     db.batch("select target_profile_update('acme', 'mbox3rdPartyId', 'p', '{\"a\": 1}')");
     cluster.wait_sql(
         &db,
@@ -117,10 +123,13 @@ fn a_storm_of_informational_answers_costs_next_to_nothing() {
 fn a_loopback_endpoint_does_not_go_through_the_proxy() {
     let site = Site::new("loopback");
     let (port, count) = server(drop);
-    site.cluster
-        .set("target_profile.proxy", &format!("http://user:pass-word@127.0.0.1:{port}"));
+    site.cluster.set(
+        "target_profile.proxy",
+        &format!("http://user:pass-word@127.0.0.1:{port}"),
+    );
     site.cluster.reload();
-    site.db.batch("select target_profile.set_client('acme', auth_token => 's3cret')");
+    site.db
+        .batch("select target_profile.set_client('acme', auth_token => 's3cret')");
     site.db.query(
         "select target_profile.add_client('other', endpoint => 'https://target.example/{client}', timeout => '2 s')",
         &[],
@@ -154,13 +163,17 @@ fn a_wait_may_be_as_long_as_an_interval() {
     for time in endless {
         let error = site
             .db
-            .try_batch(&format!("set statement_timeout = '300ms'; select target_profile.wait({id}, '{time}')"))
+            .try_batch(&format!(
+                "set statement_timeout = '300ms'; select target_profile.wait({id}, '{time}')"
+            ))
             .unwrap_err();
         assert_eq!(sqlstate(&error), "57014", "{time}");
     }
     site.db.batch("set statement_timeout = '20s'");
     for time in ["-1 s", "-170000000 years", "0"] {
-        let state = site.db.text(&format!("select state from target_profile.wait({id}, '{time}')"));
+        let state = site
+            .db
+            .text(&format!("select state from target_profile.wait({id}, '{time}')"));
         assert_eq!(state, "waiting", "{time}");
     }
 }

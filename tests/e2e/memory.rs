@@ -13,7 +13,14 @@ const MIB: u64 = 1024 * 1024;
 fn status(pid: i32, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
     let line = text.lines().find_map(|line| line.strip_prefix(field));
-    let kib = line.and_then(|line| line.trim_start_matches(':').trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let kib = line.and_then(|line| {
+        line.trim_start_matches(':')
+            .trim()
+            .strip_suffix(" kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
     kib.expect("a number of kB") * 1024
 }
 
@@ -41,7 +48,9 @@ fn what_waits_is_held_in_bounded_memory_whatever_its_size() {
     let start = own(worker);
     site.db.batch("select target_profile.pause('acme', 'test')");
     for profile in ["a", "b", "c", "a", "a"] {
-        site.db.batch(&format!("select target_profile_update('acme', 'mbox3rdPartyId', '{profile}', {LARGE})"));
+        site.db.batch(&format!(
+            "select target_profile_update('acme', 'mbox3rdPartyId', '{profile}', {LARGE})"
+        ));
     }
     site.db.batch(
         "select count(target_profile_update('acme', 'mbox3rdPartyId', 'p' || i % 300,
@@ -66,10 +75,17 @@ fn what_waits_is_held_in_bounded_memory_whatever_its_size() {
         own(worker) / MIB,
         status(worker, "VmHWM") / MIB
     );
-    assert!(highest <= start + 64 * MIB, "{} MiB above its start", (highest - start) / MIB);
-    support::wait::until("memory to go back", SOON, || (own(worker) <= start + 16 * MIB).then_some(()));
+    assert!(
+        highest <= start + 64 * MIB,
+        "{} MiB above its start",
+        (highest - start) / MIB
+    );
+    support::wait::until("memory to go back", SOON, || {
+        (own(worker) <= start + 16 * MIB).then_some(())
+    });
     assert_eq!(
-        site.db.text("select string_agg(profile_id || ': ' || reason, ', ') from target_profile.dead_letter"),
+        site.db
+            .text("select string_agg(profile_id || ': ' || reason, ', ') from target_profile.dead_letter"),
         "huge: invalid entry: value is too large"
     );
     assert_eq!(site.cluster.wait_backend(WORKER, SOON), worker);
@@ -81,7 +97,9 @@ fn a_worker_without_memory_says_so_and_goes_on_when_it_has_some() {
     let worker = warm(&site);
     // Enough for small updates, not for a large one.
     site.cluster.limit(worker, "as", status(worker, "VmSize") + 40 * MIB);
-    site.db.batch(&format!("select target_profile_update('acme', 'mbox3rdPartyId', 'large', {LARGE})"));
+    site.db.batch(&format!(
+        "select target_profile_update('acme', 'mbox3rdPartyId', 'large', {LARGE})"
+    ));
     site.wait_until("select last_error like 'out of memory: an update of 155%' from target_profile.worker");
     site.update("small", r#"{"a": 1}"#);
     site.wait_until("select count(*) = 1 from target_profile.response where profile_id = 'small'");
@@ -102,11 +120,14 @@ fn a_worker_without_memory_says_so_and_goes_on_when_it_has_some() {
 #[test]
 fn a_value_that_is_too_large_is_refused_by_its_size() {
     let site = Site::new("too_large");
-    site.db.batch("create table huge as select jsonb_build_object('a', repeat('x', 200000000)) as attrs");
+    site.db
+        .batch("create table huge as select jsonb_build_object('a', repeat('x', 200000000)) as attrs");
     for function in ["target_profile_update", "target_profile_preview"] {
         let error = site
             .db
-            .try_batch(&format!("select {function}('acme', 'mbox3rdPartyId', 'p', attrs) from huge"))
+            .try_batch(&format!(
+                "select {function}('acme', 'mbox3rdPartyId', 'p', attrs) from huge"
+            ))
             .unwrap_err();
         assert_eq!(sqlstate(&error), "54000");
     }

@@ -204,10 +204,15 @@ impl Drain {
             && let Some(client) = self.clients.get_mut(&delivery.key.client)
         {
             client.note_arrived(&delivery.key, &attrs);
-            let (key, remembered) = (&delivery.key, self.clients.values().map(Client::remembered).sum::<usize>());
+            let (key, remembered) = (
+                &delivery.key,
+                self.clients.values().map(Client::remembered).sum::<usize>(),
+            );
             if remembered > REMEMBERED {
                 // The one that goes on is the one that needs it.
-                self.clients.values_mut().for_each(|client| client.forget_arrived_but(key));
+                self.clients
+                    .values_mut()
+                    .for_each(|client| client.forget_arrived_but(key));
             }
         }
         if let Some(&newest) = delivery.ids.last() {

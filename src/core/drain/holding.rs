@@ -68,7 +68,11 @@ impl Holding {
 /// What an entry of so many bytes will hold: itself, and the request that is made of it, encoded, in two copies.
 const fn estimate(stored: usize) -> usize {
     let encoded = 3 * stored + 512;
-    let request = if encoded < POST_BODY_BYTES { encoded } else { POST_BODY_BYTES };
+    let request = if encoded < POST_BODY_BYTES {
+        encoded
+    } else {
+        POST_BODY_BYTES
+    };
     stored + ENTRY_BYTES + DELIVERY_BYTES + 2 * request
 }
 
@@ -197,7 +201,8 @@ impl Drain {
                 }
             }
             Err(Error::NothingToSend) if entry.retried => {
-                read.invalid.push((entry.id, entry.attempts, super::OVERTAKEN.to_owned()));
+                read.invalid
+                    .push((entry.id, entry.attempts, super::OVERTAKEN.to_owned()));
             }
             Err(error) => {
                 read.invalid

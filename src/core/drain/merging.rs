@@ -37,7 +37,11 @@ impl Drain {
 
     /// Makes requests of what was read.
     pub fn claim_read(&mut self, reading: Reading, batch: &mut Batch) -> Vec<Dispatch> {
-        let dispatches = reading.0.into_iter().filter_map(|read| self.deliver(read, batch)).collect();
+        let dispatches = reading
+            .0
+            .into_iter()
+            .filter_map(|read| self.deliver(read, batch))
+            .collect();
         if self.deliveries.is_empty() {
             self.recount_after_end();
         } else {

@@ -43,9 +43,9 @@ use crate::step::Leap;
 use crate::time::Timestamp;
 
 use client::Client;
+pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
 use holding::Holding;
 pub use holding::{Admission, HELD_BYTES, LARGE_BYTES, Reading};
-pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
 pub use merging::{MERGE_LIMIT, OVERTAKEN};
 pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};
 use parked::Wait;

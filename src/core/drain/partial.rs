@@ -19,8 +19,11 @@ impl Partial {
     }
 
     pub(super) fn note(&mut self, attrs: &FlatAttrs) {
-        self.0
-            .extend(attrs.iter().map(|(name, value)| (hash(&name), fingerprint(name, value))));
+        self.0.extend(
+            attrs
+                .iter()
+                .map(|(name, value)| (hash(&name), fingerprint(name, value))),
+        );
     }
 
     /// Leaves out of `attrs` what has arrived.

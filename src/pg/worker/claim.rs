@@ -174,9 +174,7 @@ fn read_entries(
             while let Some(row) = rows.next() {
                 count += 1;
                 let profile = place(row.get(1)?)?;
-                let stored = rows
-                    .get_datum_by_ordinal(3)?
-                    .ok_or(Fault::Internal("outbox.attrs"))?;
+                let stored = rows.get_datum_by_ordinal(3)?.ok_or(Fault::Internal("outbox.attrs"))?;
                 // SAFETY: a jsonb, which is not fetched for this.
                 let bytes = unsafe { pg_sys::toast_raw_datum_size(stored) };
                 if bytes > LARGE_BYTES && bytes <= STORED_BYTES && !memory::has_room(LARGE_TAKES * bytes) {
@@ -224,11 +222,7 @@ fn read_entries(
 const LARGE_TAKES: usize = 4;
 
 /// A dead letter that is sent again leaves out what newer updates have set since.
-fn without_overtaken(
-    client: &SpiClient<'_>,
-    id: i64,
-    mut attrs: FlatAttrs,
-) -> Result<Result<FlatAttrs, Error>, Fault> {
+fn without_overtaken(client: &SpiClient<'_>, id: i64, mut attrs: FlatAttrs) -> Result<Result<FlatAttrs, Error>, Fault> {
     OVERTAKEN.with(|statement| {
         let mut cursor = statement.cursor(client, &[id.into()])?;
         loop {

@@ -49,12 +49,14 @@ pub fn send(dispatches: Vec<Dispatch>) {
         TRANSPORT.with_borrow(|transport| match transport {
             Some(transport) => transport.send(dispatches),
             // Nothing that was claimed may be left without an end.
-            None => LEFT.with_borrow_mut(|left| left.extend(dispatches.into_iter().map(|lost| Report {
-                ticket: lost.ticket,
-                sent_at: lost.sent_at,
-                duration: Duration::ZERO,
-                result: Err("there is no I/O thread".to_owned()),
-            }))),
+            None => LEFT.with_borrow_mut(|left| {
+                left.extend(dispatches.into_iter().map(|lost| Report {
+                    ticket: lost.ticket,
+                    sent_at: lost.sent_at,
+                    duration: Duration::ZERO,
+                    result: Err("there is no I/O thread".to_owned()),
+                }))
+            }),
         });
     }
 }

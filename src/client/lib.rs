@@ -4,8 +4,13 @@
 //! at a file descriptor that becomes readable when an answer has come, so that the worker can wait for answers and for
 //! its latch in one place.
 
+mod answers;
+pub mod bell;
 pub mod descriptors;
 mod exchange;
+mod http;
 mod transport;
+mod wire;
 
-pub use transport::{Error, Options, Transport};
+pub use http::Options;
+pub use transport::{Error, Sabotage, Transport};

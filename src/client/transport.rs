@@ -1,35 +1,27 @@
 //! The thread that runs the network, and its two queues.
 
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use reqwest::{Certificate, Proxy, redirect};
-use rustix::event::{EventfdFlags, eventfd};
 use target_profile_core::drain::{Dispatch, Report};
-use target_profile_core::secret::Secret;
+use target_profile_core::time::Timestamp;
 use thiserror::Error;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc as tokio_mpsc;
 
+use crate::answers::{Answers, Held};
+use crate::bell::Bell;
 use crate::descriptors::are_scarce;
-use crate::exchange::{CONNECT_TIMEOUT, exchange, now};
-
-/// How connections are made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Options {
-    /// Certificates (PEM) that are trusted beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// The proxy for all requests, a URL. Proxies named in the environment are not used.
-    pub proxy: Option<Secret>,
-    /// Idle connections kept for each host.
-    pub idle_connections: usize,
-    /// What is sent as `User-Agent`.
-    pub user_agent: String,
-}
+use crate::exchange::{exchange, now};
+use crate::http::{Http, Options};
 
 /// Why the transport cannot be set up.
 #[derive(Debug, Error)]
@@ -57,16 +49,41 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Transport {
     orders: Option<tokio_mpsc::UnboundedSender<Order>>,
-    reports: mpsc::Receiver<Report>,
+    reports: mpsc::Receiver<Arrival>,
+    /// What was handed over and is not reported, with the time it was sent at.
+    outstanding: RefCell<BTreeMap<u64, Timestamp>>,
     bell: Arc<Bell>,
+    end: Arc<OnceLock<End>>,
     ended: mpsc::Receiver<()>,
     thread: Option<JoinHandle<()>>,
 }
 
+/// How the I/O thread has ended.
+#[derive(Debug)]
+enum End {
+    /// The worker's side was dropped.
+    Stopped,
+    /// It has panicked, with this text.
+    Panicked(String),
+}
+
 enum Order {
     Send(Vec<Dispatch>),
-    Renew(Options, reqwest::Client),
+    Renew(Options, Http),
+    Sabotage(Sabotage),
 }
+
+/// A fault of our own, made on purpose by a test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sabotage {
+    /// The I/O thread panics.
+    Thread,
+    /// The task of the request with this ticket panics; it is handed over afterwards.
+    Request(u64),
+}
+
+/// A report, and what its answer holds.
+type Arrival = (Report, Held);
 
 impl Transport {
     /// Starts the I/O thread. The thread inherits the caller's signal mask: where signals matter, block them around this call.
@@ -74,29 +91,44 @@ impl Transport {
     /// # Errors
     /// The options cannot be followed, or the system has no thread or descriptor left.
     pub fn start(options: &Options) -> Result<Self, Error> {
-        let http = http_client(options)?;
+        let http = Http::new(options)?;
         let bell = Arc::new(Bell::new()?);
+        let end = Arc::new(OnceLock::new());
         let (orders, orders_in) = tokio_mpsc::unbounded_channel();
         let (reports_out, reports) = mpsc::channel();
         let (ended_out, ended) = mpsc::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let thread_bell = Arc::clone(&bell);
-        let options = options.clone();
+        let office = Office {
+            options: options.clone(),
+            http,
+            answers: Answers::default(),
+            reports: reports_out,
+            bell: Arc::clone(&bell),
+            to_panic: None,
+        };
+        let (thread_bell, thread_end) = (Arc::clone(&bell), Arc::clone(&end));
         let thread = std::thread::Builder::new()
             .name("target_profile io".to_owned())
             .spawn(move || {
-                let bell = thread_bell;
-                runtime.block_on(serve(options, http, orders_in, reports_out, Arc::clone(&bell)));
-                // Requests in flight are dropped, and a resolver that hangs in a blocking call is not waited for.
-                runtime.shutdown_background();
+                let done = catch_unwind(AssertUnwindSafe(|| {
+                    let runtime = Background(Some(runtime));
+                    if let Some(runtime) = &runtime.0 {
+                        runtime.block_on(office.serve(orders_in));
+                    }
+                }));
+                // All tasks are gone by now, and each has left its report.
+                let end = done.map_or_else(|panic| End::Panicked(text_of(panic.as_ref())), |()| End::Stopped);
+                let _ = thread_end.set(end);
                 // Nobody may be listening any more, which is fine.
                 let _ = ended_out.send(());
-                bell.ring();
+                thread_bell.ring();
             })?;
         Ok(Self {
             orders: Some(orders),
             reports,
+            outstanding: RefCell::default(),
             bell,
+            end,
             ended,
             thread: Some(thread),
         })
@@ -107,37 +139,66 @@ impl Transport {
     /// # Errors
     /// The options cannot be followed; the old ones stay in force.
     pub fn renew(&self, options: &Options) -> Result<(), Error> {
-        let http = http_client(options)?;
+        let http = Http::new(options)?;
         self.order(Order::Renew(options.clone(), http));
         Ok(())
     }
 
-    /// Hands requests to the network, in this order, and returns at once.
+    /// Hands requests to the network, in this order, and returns at once. Each of them is reported once, whatever happens.
     pub fn send(&self, requests: Vec<Dispatch>) {
+        let handed_over = requests.iter().map(|dispatch| (dispatch.ticket, dispatch.sent_at));
+        self.outstanding.borrow_mut().extend(handed_over);
         self.order(Order::Send(requests));
     }
 
+    /// For tests.
+    #[doc(hidden)]
+    pub fn sabotage(&self, sabotage: Sabotage) {
+        self.order(Order::Sabotage(sabotage));
+    }
+
     fn order(&self, order: Order) {
-        if let Some(orders) = &self.orders {
-            // Fails only when the thread has ended, which `is_alive` tells.
-            let _ = orders.send(order);
+        let is_taken = self.orders.as_ref().is_some_and(|orders| orders.send(order).is_ok());
+        if !is_taken {
+            // The thread has ended: what it does not take is in the next reports.
+            self.bell.ring();
         }
     }
 
-    /// What has ended since the last call, without waiting.
+    /// What has ended since the last call, without waiting. When the thread has ended, so has everything that was handed over.
     pub fn reports(&self) -> Vec<Report> {
         self.bell.silence();
-        self.reports.try_iter().collect()
+        // Before the queue is looked into: what came before the end is in the queue then.
+        let has_ended = self.end.get().is_some();
+        let mut outstanding = self.outstanding.borrow_mut();
+        let mut reports = Vec::new();
+        for (report, _held) in self.reports.try_iter() {
+            outstanding.remove(&report.ticket);
+            reports.push(report);
+        }
+        if has_ended {
+            let lost = std::mem::take(&mut *outstanding);
+            reports.extend(lost.into_iter().map(|(ticket, sent_at)| given_up(ticket, sent_at)));
+        }
+        reports
     }
 
     /// Becomes readable when there is something for [`Transport::reports`], or when the thread has ended.
     pub fn wake_fd(&self) -> RawFd {
-        self.bell.fd.as_fd().as_raw_fd()
+        self.bell.wake_fd()
     }
 
     /// Whether the I/O thread is running.
     pub fn is_alive(&self) -> bool {
-        self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+        self.end.get().is_none() && self.thread.as_ref().is_some_and(|thread| !thread.is_finished())
+    }
+
+    /// What the I/O thread has died of, if it has.
+    pub fn fault(&self) -> Option<&str> {
+        match self.end.get()? {
+            End::Stopped => None,
+            End::Panicked(text) => Some(text),
+        }
     }
 
     /// Ends the I/O thread and gives up what is in flight. Waits at most `patience`; the answer is whether the thread has
@@ -158,136 +219,109 @@ impl Transport {
     }
 }
 
+/// A runtime whose end waits for nothing: requests in flight are dropped, and a resolver that hangs in a blocking call is not
+/// waited for, also when the thread panics.
+struct Background(Option<Runtime>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The text of a panic.
+fn text_of(panic: &(dyn Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it panicked without a text".to_owned())
+}
+
+/// Nobody knows whether it arrived.
+fn given_up(ticket: u64, sent_at: Timestamp) -> Report {
+    Report {
+        ticket,
+        sent_at,
+        duration: Duration::ZERO,
+        result: Err("the request was given up by the sender".to_owned()),
+    }
+}
+
 /// Idle connections are given up at most this often.
 const RELIEF: Duration = Duration::from_secs(1);
 
-async fn serve(
-    mut options: Options,
-    mut http: reqwest::Client,
-    mut orders: tokio_mpsc::UnboundedReceiver<Order>,
-    reports: mpsc::Sender<Report>,
+/// What the I/O thread works with.
+struct Office {
+    options: Options,
+    http: Http,
+    answers: Answers,
+    reports: mpsc::Sender<Arrival>,
     bell: Arc<Bell>,
-) {
-    let mut relieved: Option<Instant> = None;
-    // Ends when the worker's side is dropped.
-    while let Some(order) = orders.recv().await {
-        match order {
-            Order::Renew(asked, renewed) => (options, http) = (asked, renewed),
-            Order::Send(requests) => {
-                if relieved.is_none_or(|at| at.elapsed() >= RELIEF) && are_scarce(&bell.fd) {
-                    // Another one begins without idle connections, and those of the old one end with it.
-                    if let Ok(fresh) = http_client(&options) {
-                        http = fresh;
+    /// A test's request.
+    to_panic: Option<u64>,
+}
+
+impl Office {
+    async fn serve(mut self, mut orders: tokio_mpsc::UnboundedReceiver<Order>) {
+        let mut relieved: Option<Instant> = None;
+        // Ends when the worker's side is dropped.
+        while let Some(order) = orders.recv().await {
+            match order {
+                Order::Renew(asked, renewed) => (self.options, self.http) = (asked, renewed),
+                Order::Send(requests) => {
+                    if relieved.is_none_or(|at| at.elapsed() >= RELIEF) && are_scarce(&self.bell) {
+                        // Another one begins without idle connections, and those of the old one end with it.
+                        if let Ok(fresh) = Http::new(&self.options) {
+                            self.http = fresh;
+                        }
+                        relieved = Some(Instant::now());
                     }
-                    relieved = Some(Instant::now());
+                    for dispatch in requests {
+                        self.begin(dispatch);
+                    }
                 }
-                for dispatch in requests {
-                    let http = http.clone();
-                    let receipt = Receipt::new(dispatch.ticket, reports.clone(), Arc::clone(&bell));
-                    tokio::spawn(async move { receipt.hand_in(exchange(http, dispatch).await) });
-                }
+                Order::Sabotage(Sabotage::Request(ticket)) => self.to_panic = Some(ticket),
+                Order::Sabotage(Sabotage::Thread) => std::panic::panic_any("sabotage".to_owned()),
             }
         }
+    }
+
+    /// Sends one request, in a task of its own: what goes wrong in it is its own end and no other's.
+    fn begin(&self, dispatch: Dispatch) {
+        let http = self.http.clone();
+        let mut receipt = Receipt {
+            reports: self.reports.clone(),
+            bell: Arc::clone(&self.bell),
+            arrival: Some((given_up(dispatch.ticket, now()), self.answers.next())),
+        };
+        let panics = self.to_panic == Some(dispatch.ticket);
+        tokio::spawn(async move {
+            if panics {
+                std::panic::panic_any("sabotage".to_owned());
+            }
+            if let Some((report, held)) = &mut receipt.arrival {
+                *report = exchange(http, dispatch, held).await;
+            }
+        });
     }
 }
 
 /// Reports the end of a request when it is dropped, so that each request is reported once whatever happens to its task.
 struct Receipt {
-    reports: mpsc::Sender<Report>,
+    reports: mpsc::Sender<Arrival>,
     bell: Arc<Bell>,
-    report: Option<Report>,
-}
-
-impl Receipt {
-    fn new(ticket: u64, reports: mpsc::Sender<Report>, bell: Arc<Bell>) -> Self {
-        let given_up = Err("the request was given up by the sender".to_owned());
-        let report = Report {
-            ticket,
-            sent_at: now(),
-            duration: Duration::ZERO,
-            result: given_up,
-        };
-        Self {
-            reports,
-            bell,
-            report: Some(report),
-        }
-    }
-
-    fn hand_in(mut self, report: Report) {
-        self.report = Some(report);
-    }
+    arrival: Option<Arrival>,
 }
 
 impl Drop for Receipt {
     fn drop(&mut self) {
-        if let Some(report) = self.report.take() {
+        if let Some(arrival) = self.arrival.take() {
             // The worker may have gone in the meantime: then nobody needs the report.
-            let _ = self.reports.send(report);
+            let _ = self.reports.send(arrival);
             self.bell.ring();
         }
-    }
-}
-
-fn http_client(options: &Options) -> Result<reqwest::Client, Error> {
-    // The second call in a process finds the provider in place.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(options.idle_connections)
-        .tcp_nodelay(true)
-        .http1_only()
-        .retry(reqwest::retry::never())
-        .user_agent(&options.user_agent);
-    if let Some(path) = &options.ca_file {
-        let fault = |reason: String| Error::CaFile {
-            path: path.clone(),
-            reason,
-        };
-        let pem = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
-        let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| fault(error.to_string()))?;
-        if certificates.is_empty() {
-            return Err(fault("it holds no certificate in PEM form".to_owned()));
-        }
-        builder = builder.tls_certs_merge(certificates);
-    }
-    if let Some(proxy) = &options.proxy {
-        builder = builder.proxy(Proxy::all(proxy.expose()).map_err(|_| Error::Proxy)?);
-    }
-    builder.build().map_err(|error| Error::Http(error.to_string()))
-}
-
-/// An eventfd that is written at most once between two looks.
-#[derive(Debug)]
-struct Bell {
-    fd: OwnedFd,
-    rung: AtomicBool,
-}
-
-impl Bell {
-    fn new() -> io::Result<Self> {
-        let fd = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
-        Ok(Self {
-            fd,
-            rung: AtomicBool::new(false),
-        })
-    }
-
-    fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            // Only a counter at its maximum would refuse, and then the descriptor is readable anyway.
-            let _ = rustix::io::write(&self.fd, &1u64.to_ne_bytes());
-        }
-    }
-
-    fn silence(&self) {
-        let mut count = [0u8; 8];
-        // Empty already is fine: the descriptor does not block.
-        let _ = rustix::io::read(&self.fd, &mut count);
-        // After the read: a report sent from here on rings again.
-        self.rung.store(false, Ordering::Release);
     }
 }

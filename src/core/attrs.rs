@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Excerpt, JsonType};
-use crate::limits::{FLAT_BYTES, JSON_DEPTH};
+use crate::limits::{FLAT_ATTRS, FLAT_BYTES, JSON_DEPTH};
 use walk::{Key, is_blank, quoted, scalar_text, walk};
 
 /// What precedes the name of an attribute in the request, and is dropped once where it was given.
@@ -78,6 +78,10 @@ pub struct FlattenOptions {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FlatAttrs(BTreeMap<String, String>);
 
+/// What an attribute takes beside its texts: two strings in a node of a tree that is hardly more than half full, and two pieces of the
+/// heap.
+const EACH: usize = 3 * size_of::<String>() + 2 * 32;
+
 impl FlatAttrs {
     /// Flattens a JSON object, as `jsonb` prints it. Of the very same key given twice the later counts, as in `jsonb`.
     ///
@@ -121,27 +125,11 @@ impl FlatAttrs {
     /// an array.
     pub fn from_stored_json(text: &str) -> Result<Self, Error> {
         let object: Map<String, Value> = serde_json::from_str(text).map_err(|error| not_an_object(text, &error))?;
-        let mut flat = BTreeMap::new();
+        let mut stored = Stored::default();
         for (name, value) in object {
-            let text = match value {
-                Value::Null => continue,
-                Value::String(text) => text,
-                Value::Bool(_) | Value::Number(_) => scalar_text(&value).into_owned(),
-                Value::Array(_) | Value::Object(_) => {
-                    return Err(Error::StoredAttrNested {
-                        name: Excerpt::of(&name),
-                        found: JsonType::of(&value),
-                    });
-                }
-            };
-            check_leaf(&name, &text, || Excerpt::of(&quoted(&[Key::Name(&name)])))?;
-            flat.insert(name, text);
+            stored.put(name, value)?;
         }
-        if flat.is_empty() {
-            Err(Error::NothingToSend)
-        } else {
-            Ok(Self(flat))
-        }
+        stored.finish()
     }
 
     /// The attributes as a flat JSON object of strings, for a `jsonb` column.
@@ -166,26 +154,45 @@ impl FlatAttrs {
         json
     }
 
-    /// Adds the attributes of a later update; where both have a name, the later value wins.
-    pub fn merge(&mut self, newer: Self) {
-        self.0.extend(newer.0);
+    /// Adds the attributes of a later update; where both have a name, the later value wins. The answer is by how much
+    /// [`FlatAttrs::memory`] grows.
+    pub fn merge(&mut self, newer: Self) -> isize {
+        let mut growth: isize = 0;
+        for (name, value) in newer.0 {
+            let (name_bytes, value_bytes) = (name.len(), value.len());
+            let (more, less) = match self.0.insert(name, value) {
+                Some(old) => (value_bytes, old.len()),
+                None => (name_bytes + value_bytes + EACH, 0),
+            };
+            growth = growth.saturating_add_unsigned(more).saturating_sub_unsigned(less);
+        }
+        growth
     }
 
-    /// Drops the attributes that `other` has with the same value.
-    pub fn drop_equal(&mut self, other: &Self) {
-        self.0.retain(|name, value| other.0.get(name) != Some(value));
+    /// Drops the attributes of which this says so.
+    pub fn drop_where(&mut self, mut is_dropped: impl FnMut(&str, &str) -> bool) {
+        self.0.retain(|name, value| !is_dropped(name, value));
     }
 
-    /// Drops the attributes whose names `other` has.
-    pub fn drop_named(&mut self, other: &Self) {
-        self.0.retain(|name, _| !other.0.contains_key(name));
+    /// Drops one attribute, by its name without the prefix.
+    pub fn drop_one(&mut self, name: &str) {
+        self.0.remove(name);
     }
 
-    /// `count` attributes from the one at `first` on, in the order of names.
+    /// Takes away the first `count` attributes, in the order of names.
     #[must_use]
-    pub fn slice(&self, first: usize, count: usize) -> Self {
-        let part = self.0.iter().skip(first).take(count);
-        Self(part.map(|(name, value)| (name.clone(), value.clone())).collect())
+    pub fn take_first(&mut self, count: usize) -> Self {
+        if count >= self.0.len() {
+            return std::mem::take(self);
+        }
+        Self(std::iter::from_fn(|| self.0.pop_first()).take(count).collect())
+    }
+
+    /// How much memory they take with all that belongs to them, rather more than less: bytes.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        let texts = self.0.iter().map(|(name, value)| name.len() + value.len());
+        texts.sum::<usize>() + self.len() * EACH
     }
 
     /// Names and values, by name.
@@ -232,6 +239,9 @@ impl FlatAttrs {
             if bytes > FLAT_BYTES {
                 return Err(Error::AttrsTooLarge);
             }
+            if flat.len() + skipped.len() >= FLAT_ATTRS {
+                return Err(Error::AttrsTooMany);
+            }
             let is_taken = match text {
                 Some(text) => skipped.contains(name) || flat.insert(name.to_owned(), text.into_owned()).is_some(),
                 None => flat.contains_key(name) || !skipped.insert(name.to_owned()),
@@ -246,6 +256,56 @@ impl FlatAttrs {
             Err(Error::NothingToSend)
         } else {
             Ok(Self(flat))
+        }
+    }
+}
+
+/// Attributes that are read back from where they are stored, one by one.
+#[derive(Debug, Default)]
+pub struct Stored {
+    flat: BTreeMap<String, String>,
+    bytes: usize,
+}
+
+impl Stored {
+    /// One member of the stored object.
+    ///
+    /// # Errors
+    /// [`Error::StoredAttrNested`], [`Error::BlankAttr`], [`Error::NulInAttr`], and [`Error::AttrsTooLarge`] or
+    /// [`Error::AttrsTooMany`] when there is too much of it by now.
+    pub fn put(&mut self, name: String, value: Value) -> Result<(), Error> {
+        let text = match value {
+            Value::Null => return Ok(()),
+            Value::String(text) => text,
+            Value::Bool(_) | Value::Number(_) => scalar_text(&value).into_owned(),
+            Value::Array(_) | Value::Object(_) => {
+                return Err(Error::StoredAttrNested {
+                    name: Excerpt::of(&name),
+                    found: JsonType::of(&value),
+                });
+            }
+        };
+        check_leaf(&name, &text, || Excerpt::of(&quoted(&[Key::Name(&name)])))?;
+        self.bytes += name.len() + text.len();
+        if self.bytes > FLAT_BYTES {
+            return Err(Error::AttrsTooLarge);
+        }
+        self.flat.insert(name, text);
+        if self.flat.len() > FLAT_ATTRS {
+            return Err(Error::AttrsTooMany);
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    ///
+    /// # Errors
+    /// [`Error::NothingToSend`]: there were none.
+    pub fn finish(self) -> Result<FlatAttrs, Error> {
+        if self.flat.is_empty() {
+            Err(Error::NothingToSend)
+        } else {
+            Ok(FlatAttrs(self.flat))
         }
     }
 }

@@ -1,6 +1,5 @@
 //! The address that updates go to, as a template of the client code.
 
-use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use url::{Host, Url};
@@ -32,7 +31,7 @@ impl Endpoint {
     pub const DEFAULT: &'static str = "https://{client}.tt.omtrdc.net/m2/{client}/profile/update";
 
     /// Accepts an https URL with any number of `{client}` in the path and in labels of the host. http will do where the
-    /// host is loopback: `localhost`, `127.0.0.0/8` or `[::1]`. A CNAME of the customer's needs no placeholder.
+    /// host is loopback: `localhost`, `127.0.0.0/8` (also as `[::ffff:127.0.0.1]`) or `[::1]`. A CNAME of the customer's needs no placeholder.
     ///
     /// The template has to be canonical, that is, read exactly as the URL will be sent: then what is measured,
     /// previewed and recorded is what is sent, and no rule of URL parsers, of which there are many, comes between.
@@ -73,7 +72,7 @@ impl Endpoint {
                 canonical,
             });
         }
-        if !https && !is_loopback(&url) {
+        if way_to(&url) == Way::Refused {
             return Err(Error::EndpointInsecure { template: shown() });
         }
 
@@ -150,11 +149,39 @@ fn has_whole_escapes(template: &str) -> bool {
     })
 }
 
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
+/// How a URL may be reached. One rule for what an endpoint may be and for how its requests travel, so that what may go in
+/// clear never leaves the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// The host is loopback: directly, never through a proxy.
+    Loopback,
+    /// https to another host: through the proxy, if there is one.
+    Tls,
+    /// Anything else: not at all, since it would show the token and the profile to everyone on the way.
+    Refused,
+}
+
+impl Way {
+    /// The way to the URL of a request.
+    #[must_use]
+    pub fn of(url: &str) -> Self {
+        // The query is most of a URL, and says nothing of where it goes.
+        let base = url.split_once(['?', '#']).map_or(url, |(base, _)| base);
+        Url::parse(base).map_or(Self::Refused, |url| way_to(&url))
+    }
+}
+
+fn way_to(url: &Url) -> Way {
+    let is_loopback = match url.host() {
+        // Names other than this one are names: what they resolve to is not known before they are asked for.
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address == Ipv6Addr::LOCALHOST,
+        Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
         None => false,
+    };
+    match url.scheme() {
+        "http" | "https" if is_loopback => Way::Loopback,
+        "https" => Way::Tls,
+        _ => Way::Refused,
     }
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::id::IdKind;
 use crate::limits::{
-    CLIENT_CODE_BYTES, ENDPOINT_URL_BYTES, EXCERPT_CHARS, FLAT_BYTES, GET_URL_BYTES, JSON_DEPTH, MBOX_PC_DOTS,
-    POST_BODY_BYTES,
+    CLIENT_CODE_BYTES, ENDPOINT_URL_BYTES, EXCERPT_CHARS, FLAT_ATTRS, FLAT_BYTES, GET_URL_BYTES, JSON_DEPTH,
+    MBOX_PC_DOTS, POST_BODY_BYTES, STORED_BYTES,
 };
 use crate::request::Method;
 
@@ -163,6 +163,15 @@ pub enum Error {
     /// Names and values of more than [`FLAT_BYTES`] bytes in all.
     #[error("attributes are too large")]
     AttrsTooLarge,
+    /// More than [`FLAT_ATTRS`] attributes.
+    #[error("there are too many attributes")]
+    AttrsTooMany,
+    /// A value of more than [`STORED_BYTES`] bytes.
+    #[error("value is too large")]
+    ValueTooLarge {
+        /// Its size.
+        bytes: usize,
+    },
     /// Stored attributes with a value that is an object or an array, which [`to_json_text`] does not write.
     ///
     /// [`to_json_text`]: crate::attrs::FlatAttrs::to_json_text
@@ -256,6 +265,8 @@ impl Error {
             Self::IdTooLong { .. }
             | Self::AttrsTooDeep
             | Self::AttrsTooLarge
+            | Self::AttrsTooMany
+            | Self::ValueTooLarge { .. }
             | Self::AttrTooLarge { .. }
             | Self::EndpointTooLong { .. } => ErrorKind::LimitExceeded,
             _ => ErrorKind::InvalidArgument,
@@ -290,6 +301,10 @@ impl Error {
             Self::AttrsTooDeep => format!("At most {JSON_DEPTH} levels are allowed."),
             Self::AttrsTooLarge => {
                 format!("Names and values take more than the {FLAT_BYTES} bytes that one update may have.")
+            }
+            Self::AttrsTooMany => format!("One update may have {FLAT_ATTRS} of them."),
+            Self::ValueTooLarge { bytes } => {
+                format!("It takes {bytes} bytes; a value of at most {STORED_BYTES} bytes can be sent.")
             }
             Self::StoredAttrNested { name, found } => format!("The value of attribute \"{name}\" is {found}."),
             Self::NothingToSend => "All attributes are null, or there are none.".to_owned(),

@@ -38,9 +38,31 @@ pub const JSON_DEPTH: usize = 64;
 /// bounds the memory of the session. \[doc\] Target keeps at most 64 KB for a profile.
 pub const FLAT_BYTES: usize = 16 * 1024 * 1024;
 
+/// Most attributes that one update may have. \[own\] Each takes memory beside its text; Target keeps at most 64 KB for a profile, in
+/// which no more than a few thousand have room.
+pub const FLAT_ATTRS: usize = 65_536;
+
+/// Largest value that is taken apart for its attributes, in bytes of what Postgres stores, uncompressed. \[own\] All that one update
+/// may flatten to, and what `jsonb` needs beside the text. What is larger is refused by its size, before anything is copied.
+pub const STORED_BYTES: usize = FLAT_BYTES + 16 * FLAT_ATTRS;
+
 /// How much of a response is read for its verdict, in bytes. \[own\] Target's answers are some 100 bytes long; the
 /// rest of a longer one, from a proxy perhaps, changes nothing.
 pub const VERDICT_BODY_BYTES: usize = 64 * 1024;
+
+/// How much of all answers together is held until they are judged, in bytes. \[own\] It bounds what many long answers at a time
+/// take.
+pub const ANSWERS_BYTES: usize = 4 * 1024 * 1024;
+
+/// How much of an answer is read in any case, in bytes. \[own\] Many times what Target answers.
+pub const ANSWER_FLOOR_BYTES: usize = 2 * 1024;
+
+/// Longest answer on the wire, in bytes: with its head, all informational answers before it and what chunks add. \[own\] It bounds
+/// what a server can cost that never comes to an end; an answer that is read to the end of what its verdict needs has room in it.
+pub const ANSWER_WIRE_BYTES: usize = 1024 * 1024;
+
+/// Longest head of an answer, in bytes. \[own\]
+pub const ANSWER_HEAD_BYTES: usize = 64 * 1024;
 
 /// Deepest nesting of XML elements that is followed in a response, in levels. \[own\] Target's answers have two.
 pub const VERDICT_XML_DEPTH: usize = 32;

@@ -158,6 +158,70 @@ pub fn build(
     Ok(requests)
 }
 
+/// How an update is sent: what [`build`] would make, made one at a time.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    endpoint: Endpoint,
+    method: Method,
+    parts: usize,
+}
+
+impl Plan {
+    /// Measures the update without making its requests.
+    ///
+    /// # Errors
+    /// Exactly those of [`build`].
+    pub fn of(endpoint: &Endpoint, key: &ProfileKey, attrs: &FlatAttrs, policy: MethodPolicy) -> Result<Self, Error> {
+        let plan = |method, parts| Self {
+            endpoint: endpoint.clone(),
+            method,
+            parts,
+        };
+        if attrs.is_empty() {
+            return Ok(plan(policy.roomiest(), 0));
+        }
+        if policy == MethodPolicy::Auto {
+            let frame = Frame::new(endpoint, key, Method::Get);
+            if frame.bytes + attrs.iter().map(|(name, value)| pair_bytes(name, value)).sum::<usize>() <= GET_URL_BYTES {
+                return Ok(plan(Method::Get, 1));
+            }
+        }
+        let frame = Frame::new(endpoint, key, policy.roomiest());
+        let (mut parts, mut bytes) = (1, frame.bytes);
+        for (name, value) in attrs.iter() {
+            let pair = frame.check(name, value)?;
+            if bytes + pair > frame.method.max_bytes() {
+                parts += 1;
+                bytes = frame.bytes;
+            }
+            bytes += pair;
+        }
+        Ok(plan(frame.method, parts))
+    }
+
+    /// How many requests there are.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// The next request: it holds the first of the attributes that are left, as many as fit. `None`: there are none left.
+    #[must_use]
+    pub fn next(&self, key: &ProfileKey, left: &FlatAttrs) -> Option<Request> {
+        let frame = Frame::new(&self.endpoint, key, self.method);
+        let (mut part, mut bytes) = (0, frame.bytes);
+        for (name, value) in left.iter() {
+            let pair = pair_bytes(name, value);
+            if part > 0 && bytes + pair > self.method.max_bytes() {
+                break;
+            }
+            part += 1;
+            bytes += pair;
+        }
+        (part > 0).then(|| frame.request(left.iter().take(part), bytes))
+    }
+}
+
 /// Checks that [`build`] can make requests of these attributes, by counting and without allocating: it is called for
 /// every row of a bulk load. Merging updates that pass gives one that passes, as each attribute needs to fit but
 /// alone.

@@ -160,6 +160,9 @@ pub struct Arrived {
     pub attrs: FlatAttrs,
 }
 
+/// Responses of so many bytes are a full batch.
+const BATCH_BYTES: usize = 1024 * 1024;
+
 /// Everything that one transaction of the worker settles.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -181,6 +184,8 @@ pub struct Batch {
     pub activity: BTreeMap<(ClientCode, Minute), Activity>,
     /// Deliveries that end with this batch.
     pub(crate) ended: Vec<Ended>,
+    /// What the responses take, bytes.
+    response_bytes: usize,
 }
 
 /// A delivery that ends, and what becomes of its profile.
@@ -239,6 +244,7 @@ impl Batch {
     pub fn append(&mut self, other: Self) {
         let before = self.responses.len();
         self.responses.extend(other.responses);
+        self.response_bytes += other.response_bytes;
         self.accepted.extend(other.accepted);
         self.retries.extend(other.retries);
         self.dead.extend(other.dead.into_iter().map(|dead| Dead {
@@ -268,7 +274,7 @@ impl Batch {
         for response in self.responses {
             let part = parts.entry(response.key.client.clone()).or_default();
             place.push(part.responses.len());
-            part.responses.push(response);
+            part.record(response);
         }
         for accepted in self.accepted {
             parts
@@ -306,6 +312,19 @@ impl Batch {
             parts.entry(ended.client.clone()).or_default().ended.push(ended);
         }
         parts
+    }
+
+    /// A response.
+    pub(crate) fn record(&mut self, response: ResponseRecord) {
+        let texts = [&response.message, &response.body];
+        let texts: usize = texts.into_iter().flatten().map(String::len).sum();
+        self.response_bytes += size_of::<ResponseRecord>() + size_of_val(&response.outbox_ids[..]) + texts;
+        self.responses.push(response);
+    }
+
+    /// Whether it is to be settled before more answers are judged. Settling takes several times its size.
+    pub fn is_full(&self) -> bool {
+        self.response_bytes >= BATCH_BYTES
     }
 
     /// Whether there is nothing to settle.

@@ -84,3 +84,9 @@ impl fmt::Display for Span {
         write!(f, "{}{point}{fraction} {name}", micros / unit)
     }
 }
+
+/// How long somebody who names that many microseconds is willing to wait: none if it is negative, and the longest time that there is
+/// for what no clock can count to, such as Postgres' infinity.
+pub fn patience(micros: i128) -> Duration {
+    Duration::from_micros(u64::try_from(micros.max(0)).unwrap_or(u64::MAX))
+}

@@ -24,6 +24,10 @@ pub enum Source {
     Connection,
     /// Entries of clients that were removed cannot be moved to the dead letters.
     Orphans,
+    /// The I/O thread has died; another one has taken its place.
+    Network,
+    /// An update is too large for the memory that there is.
+    Memory,
     /// Old records cannot be dropped.
     House,
     /// Logical replication carries tables of the extension to other servers.

@@ -43,7 +43,7 @@ fn check(
     let attrs = if raw {
         attrs.flatten(&settings.flatten)?
     } else {
-        FlatAttrs::from_stored_json(&attrs.text())?
+        FlatAttrs::from_stored_json(&attrs.text()?)?
     };
     request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
     Ok(attrs)

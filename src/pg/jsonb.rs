@@ -1,8 +1,9 @@
 //! Attributes as `jsonb`.
 
 use pgrx::pg_sys;
-use serde_json::Value;
-use target_profile_core::attrs::FlatAttrs;
+use serde_json::{Map, Value};
+use target_profile_core::attrs::{FlatAttrs, Stored};
+use target_profile_core::error::{Error, JsonType};
 
 use super::unguarded;
 use super::value::{NUMERIC_OUT, call_output};
@@ -73,6 +74,78 @@ pub unsafe fn members(datum: pg_sys::Datum) -> Option<Vec<(String, Value)>> {
             members.push((name, value));
         }
         Some(members)
+    }
+}
+
+/// The attributes of an entry, as it is stored. What is fetched or uncompressed for it is freed again.
+///
+/// # Errors
+/// As [`FlatAttrs::from_stored_json`].
+///
+/// # Safety
+/// A `jsonb` datum. The server's encoding is UTF8.
+pub unsafe fn stored(datum: pg_sys::Datum) -> Result<FlatAttrs, Error> {
+    let given: *mut pg_sys::varlena = datum.cast_mut_ptr();
+    // SAFETY: the caller's promise. A copy is nobody else's.
+    unsafe {
+        let whole = pg_sys::pg_detoast_datum(given);
+        let attrs = stored_members(whole.cast());
+        if whole != given {
+            pg_sys::pfree(whole.cast());
+        }
+        attrs
+    }
+}
+
+/// # Safety
+/// A whole `jsonb`.
+unsafe fn stored_members(whole: *mut pg_sys::Jsonb) -> Result<FlatAttrs, Error> {
+    // SAFETY: as jsonb's own output function takes it apart.
+    unsafe {
+        let header = (*whole).root.header;
+        let count = usize::try_from(header & pg_sys::JB_CMASK).unwrap_or(0);
+        let mut iterator = pg_sys::JsonbIteratorInit(&raw mut (*whole).root);
+        let mut value = pg_sys::JsonbValue::default();
+        pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false);
+        if header & pg_sys::JB_FOBJECT == 0 {
+            let found = if header & pg_sys::JB_FSCALAR == 0 {
+                Value::Array(Vec::new())
+            } else {
+                pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+                scalar_or_empty(&value)
+            };
+            return Err(Error::AttrsNotObject {
+                found: JsonType::of(&found),
+            });
+        }
+        let mut stored = Stored::default();
+        for _ in 0..count {
+            pg_sys::JsonbIteratorNext(&mut iterator, &mut value, false);
+            let name = text(&value);
+            pg_sys::JsonbIteratorNext(&mut iterator, &mut value, true);
+            stored.put(name, scalar_or_empty(&value))?;
+        }
+        stored.finish()
+    }
+}
+
+/// A scalar; an object or an array as an empty one.
+///
+/// # Safety
+/// A value.
+unsafe fn scalar_or_empty(value: &pg_sys::JsonbValue) -> Value {
+    // SAFETY: the caller's promise; each arm reads what the type says.
+    unsafe {
+        match value.type_ {
+            pg_sys::jbvType::jbvNull => Value::Null,
+            pg_sys::jbvType::jbvBool => Value::Bool(value.val.boolean),
+            pg_sys::jbvType::jbvString => Value::String(text(value)),
+            pg_sys::jbvType::jbvNumeric => Value::String(call_output(NUMERIC_OUT, value.val.numeric.into())),
+            pg_sys::jbvType::jbvBinary if (*value.val.binary.data).header & pg_sys::JB_FARRAY != 0 => {
+                Value::Array(Vec::new())
+            }
+            _ => Value::Object(Map::new()),
+        }
     }
 }
 

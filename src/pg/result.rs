@@ -1,12 +1,13 @@
 //! What became of an entry, and waiting for it.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileKey};
+use target_profile_core::time::patience;
 
 use super::errors::{Fault, or_raise};
 use super::owner::as_owner;
@@ -78,7 +79,8 @@ fn found(id: Option<i64>, timeout: Option<Interval>) -> Result<Option<Row>, Faul
 }
 
 fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
-    let deadline = Instant::now() + Duration::from_micros(u64::try_from(timeout.as_micros()).unwrap_or(0));
+    let patience = patience(timeout.as_micros());
+    let start = Instant::now();
     // SAFETY: a plain reader of the transaction's isolation level.
     if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
         return Err(Fault::WaitInFixedSnapshot);
@@ -101,7 +103,7 @@ fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
         // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
         unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
         let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = patience.saturating_sub(start.elapsed());
         if is_settled(&row) || left.is_zero() {
             break row;
         }

@@ -5,7 +5,7 @@ use std::mem::ManuallyDrop;
 use once_cell::unsync::OnceCell;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiCursor, SpiTupleTable};
 
 use super::errors::Fault;
 use super::own_objects;
@@ -54,6 +54,14 @@ impl Statement {
         with_pinned_path(|| {
             let plan = self.plan(client)?;
             Ok(explaining(|| client.select(plan, None, args))?)
+        })
+    }
+
+    /// Runs it row by row, as they are fetched; it must not write.
+    pub fn cursor<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiCursor<'c>, Fault> {
+        with_pinned_path(|| {
+            let plan = self.plan(client)?;
+            Ok(explaining(|| client.try_open_cursor(plan, args))?)
         })
     }
 

@@ -17,7 +17,7 @@ use target_profile_core::request;
 use target_profile_core::settings::ClientSettings;
 
 use super::errors::{Fault, or_raise};
-use super::{clients, jsonb, outbox};
+use super::{clients, jsonb, outbox, value};
 
 /// A `jsonb` argument: pgrx's own type would panic on deep nesting before anybody could say what is wrong.
 pub struct Attrs(pg_sys::Datum);
@@ -26,21 +26,28 @@ impl Attrs {
     /// As attributes of an update.
     ///
     /// # Errors
-    /// As [`FlatAttrs::from_json`].
+    /// As [`FlatAttrs::from_json`], and if it is too large to be taken apart.
     pub fn flatten(&self, options: &FlattenOptions) -> Result<FlatAttrs, Fault> {
+        // SAFETY: a jsonb.
+        unsafe { value::check_size(self.0)? };
         // SAFETY: a jsonb, which lives as long as the call of the function that it is an argument of.
         let flat = match unsafe { jsonb::members(self.0) } {
             Some(members) => FlatAttrs::from_pairs(members, options)?,
-            None => FlatAttrs::from_json(&self.text(), options)?,
+            None => FlatAttrs::from_json(&self.text()?, options)?,
         };
         Ok(flat)
     }
 
     /// Its text.
-    pub fn text(&self) -> String {
+    ///
+    /// # Errors
+    /// It is too large.
+    pub fn text(&self) -> Result<String, Fault> {
+        // SAFETY: a jsonb.
+        unsafe { value::check_size(self.0)? };
         // SAFETY: as above; the output function gives a palloc'd string.
         let text = unsafe { std::ffi::CStr::from_ptr(pg_sys::OidOutputFunctionCall(jsonb_out(), self.0)) };
-        text.to_string_lossy().into_owned()
+        Ok(text.to_string_lossy().into_owned())
     }
 }
 

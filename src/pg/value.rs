@@ -9,6 +9,7 @@ use pgrx::prelude::*;
 use pgrx::varlena;
 use serde_json::Value;
 use target_profile_core::error::Error as CoreError;
+use target_profile_core::limits::STORED_BYTES;
 
 use super::errors::Fault;
 use super::session::{TEXT, with_settings};
@@ -28,6 +29,18 @@ pub const NUMERIC_OUT: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT
 pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Fault> {
     // SAFETY: the caller's promise, passed on; each arm reads the datum as the type that it is.
     unsafe {
+        if matches!(
+            oid,
+            pg_sys::JSONOID
+                | pg_sys::JSONBOID
+                | pg_sys::BYTEAOID
+                | pg_sys::TEXTOID
+                | pg_sys::VARCHAROID
+                | pg_sys::BPCHAROID
+                | pg_sys::NUMERICOID
+        ) {
+            check_size(datum)?;
+        }
         match oid {
             pg_sys::BOOLOID => Ok(Value::Bool(datum.value() as u8 != 0)),
             pg_sys::JSONOID | pg_sys::JSONBOID => parse(&output(datum, oid)),
@@ -47,6 +60,23 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
     }
 }
 
+/// Refuses a value that is too large to be sent by its size, before anything of it is fetched, uncompressed or copied: where memory runs
+/// out, what is written in Rust cannot go on, and the server would restart.
+///
+/// # Errors
+/// It is too large.
+///
+/// # Safety
+/// A datum of a type of variable length.
+pub unsafe fn check_size(datum: pg_sys::Datum) -> Result<(), Fault> {
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { pg_sys::toast_raw_datum_size(datum) };
+    if bytes > STORED_BYTES {
+        return Err(Fault::Core(CoreError::ValueTooLarge { bytes }));
+    }
+    Ok(())
+}
+
 /// As [`to_json`], for types that are not read without a look-up.
 ///
 /// # Errors
@@ -57,6 +87,9 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
 unsafe fn other_to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Fault> {
     // SAFETY: a look-up, and the caller's promise. A domain is stored as its base type.
     unsafe {
+        if pg_sys::get_typlen(oid) == -1 {
+            check_size(datum)?;
+        }
         match pg_sys::getBaseType(oid) {
             base if base != oid => to_json(datum, base),
             _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_settings(&TEXT, || {

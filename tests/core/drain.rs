@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::drain::{
     Answer, Dispatch, Drain, Entry, Head, Limits, MERGE_LIMIT, OVERTAKEN, Registration, Report,
@@ -464,7 +465,7 @@ impl World {
                 entries.push(Entry {
                     profile: index,
                     id: row.id,
-                    attrs: json_text(&left),
+                    attrs: FlatAttrs::from_stored_json(&json_text(&left)),
                     attempts: row.attempts,
                     enqueued_at: row.enqueued_at,
                     retried: row.retried,

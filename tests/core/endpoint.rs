@@ -3,7 +3,7 @@
 use crate::attrs::text;
 use proptest::prelude::*;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::endpoint::Endpoint;
+use target_profile_core::endpoint::{Endpoint, Way};
 use target_profile_core::error::{Error, ErrorKind};
 use target_profile_core::limits::ENDPOINT_URL_BYTES;
 use url::{Position, Url};
@@ -61,6 +61,7 @@ fn endpoints_that_are_accepted() {
         ("http://127.0.0.1:1/{client}", "http://127.0.0.1:1/acme"),
         ("http://127.8.9.10/{client}", "http://127.8.9.10/acme"),
         ("http://[::1]:9/{client}", "http://[::1]:9/acme"),
+        ("http://[::ffff:7f00:1]/{client}", "http://[::ffff:7f00:1]/acme"),
     ] {
         let endpoint = Endpoint::parse(template).expect(template);
         assert_eq!(endpoint.template(), template);
@@ -103,7 +104,6 @@ fn endpoints_that_are_refused() {
         ("http://128.0.0.1/", insecure),
         ("http://0.0.0.0/", insecure),
         ("http://[::]/", insecure),
-        ("http://[::ffff:7f00:1]/", insecure),
         ("https://user:secret@example.com/", credentials),
         ("https://user@example.com/", credentials),
         ("https://x{client}@evil.example/", credentials),
@@ -278,5 +278,34 @@ proptest! {
         if let Err(error) = Endpoint::parse(&template) {
             prop_assert!(!error.message().is_empty());
         }
+    }
+}
+
+#[test]
+fn the_way_of_a_request_is_that_of_its_endpoint() {
+    for (url, way) in [
+        ("http://localhost/a?b", Way::Loopback),
+        ("https://localhost/a", Way::Loopback),
+        ("http://LOCALHOST:80/", Way::Loopback),
+        ("http://127.9.9.9:1/", Way::Loopback),
+        ("http://2130706433/", Way::Loopback),
+        ("http://[::1]/", Way::Loopback),
+        ("http://[::ffff:127.0.0.1]/", Way::Loopback),
+        ("https://[::ffff:7f00:1]/", Way::Loopback),
+        ("https://acme.tt.omtrdc.net/m2/acme/profile/update?mboxPC=1", Way::Tls),
+        ("https://localhost.example/", Way::Tls),
+        ("https://[::ffff:10.0.0.1]/", Way::Tls),
+        ("https://app.localhost/", Way::Tls),
+        ("https://localhost./", Way::Tls),
+        ("http://acme.tt.omtrdc.net/?http://localhost/", Way::Refused),
+        ("http://acme.tt.omtrdc.net#@localhost/", Way::Refused),
+        ("http://10.0.0.1/", Way::Refused),
+        ("http://[::2]/", Way::Refused),
+        ("http://0.0.0.0/", Way::Refused),
+        ("ftp://localhost/", Way::Refused),
+        ("localhost", Way::Refused),
+        ("", Way::Refused),
+    ] {
+        assert_eq!(Way::of(url), way, "{url}");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, MERGE_LIMIT, Registration, Report};
 use target_profile_core::endpoint::Endpoint;
 use target_profile_core::horizon::Snapshot;
@@ -152,7 +153,7 @@ impl Outbox {
             entries.extend(rows.map(|(id, row)| Entry {
                 profile,
                 id: *id,
-                attrs: row.attrs.clone(),
+                attrs: FlatAttrs::from_stored_json(&row.attrs),
                 attempts: row.attempts,
                 enqueued_at: row.enqueued_at,
                 retried: false,

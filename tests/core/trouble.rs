@@ -13,7 +13,12 @@ fn an_error_stands_until_the_same_thing_has_gone_well() {
         Source::Turn,
         Source::Subscription,
         Source::Clients,
+        Source::Locked,
+        Source::Records,
         Source::Connection,
+        Source::Orphans,
+        Source::Network,
+        Source::Memory,
         Source::House,
         Source::Publication,
     ];

@@ -77,7 +77,7 @@ impl Drain {
 
     pub(super) fn report_activity(&mut self, now: Timestamp, batch: &mut Batch) {
         // Nothing is under way behind this batch.
-        let quiet = batch.ended.len() >= self.busy.len();
+        let quiet = batch.ended.len() + self.aside.len() >= self.busy.len();
         let since = self.activity_written_at;
         // A batch that could not be settled has its activity still, and will say that all of its responses are counted.
         let again = !batch.activity.is_empty();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::lanes::gaps;
 use super::parked::Parked;
+use super::partial::Partial;
 use crate::attrs::FlatAttrs;
 use crate::breaker::{Admission, Breaker};
 use crate::budget::RetryBudget;
@@ -23,7 +24,7 @@ pub(super) const PARKED_LIMIT: usize = 10_000;
 pub(super) const UNSETTLED_LIMIT: usize = 1_000;
 
 /// Of so many profiles of a client it is remembered which parts of a split update have arrived. Those beyond are sent again
-/// as a whole. A profile has at most what Target keeps of it, so this is a few megabytes at most.
+/// as a whole.
 const PARTIAL_LIMIT: usize = 64;
 
 /// One client: its settings, its lanes, its profiles that wait for their time.
@@ -50,7 +51,9 @@ pub(super) struct Client {
     pub(super) lanes: BTreeMap<Reverse<i16>, Lane>,
     pub(super) parked: Parked,
     /// Attributes that have arrived, of profiles whose split update has not arrived as a whole.
-    partial: HashMap<ProfileKey, FlatAttrs>,
+    partial: HashMap<ProfileKey, Partial>,
+    /// There was no memory for an entry of it. It waits until something has ended.
+    pub(super) short: bool,
 }
 
 impl Client {
@@ -71,6 +74,7 @@ impl Client {
             lanes: BTreeMap::new(),
             parked: Parked::default(),
             partial: HashMap::new(),
+            short: false,
         }
     }
 
@@ -91,7 +95,7 @@ impl Client {
 
     /// How many more requests of a class may go out at `now`.
     pub(super) fn room(&self, class: Class, now: Timestamp) -> usize {
-        if self.paused || self.must_settle_first() {
+        if self.paused || self.short || self.must_settle_first() {
             return 0;
         }
         let room = self.settings.max_in_flight.saturating_sub(self.in_flight);
@@ -123,7 +127,7 @@ impl Client {
 
     /// When a request may go out, as far as the quota admits one; `None`: not before something else happens.
     fn admitted_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.paused || self.must_settle_first() || self.in_flight >= self.settings.max_in_flight {
+        if self.paused || self.short || self.must_settle_first() || self.in_flight >= self.settings.max_in_flight {
             return None;
         }
         match self.breaker.admits(now) {
@@ -175,19 +179,25 @@ impl Client {
     /// Leaves out what has arrived of the profile's last update, of which other parts have not.
     pub(super) fn drop_arrived(&mut self, key: &ProfileKey, attrs: &mut FlatAttrs) {
         if let Some(arrived) = self.partial.get_mut(key) {
-            attrs.drop_equal(arrived);
-            // What is sent now is not known to be there until it is accepted.
-            arrived.drop_named(attrs);
+            arrived.drop_from(attrs);
         }
     }
 
     /// These attributes have arrived, others of the same update are still to come.
-    pub(super) fn note_arrived(&mut self, key: &ProfileKey, attrs: FlatAttrs) {
-        if let Some(arrived) = self.partial.get_mut(key) {
-            arrived.merge(attrs);
-        } else if self.partial.len() < PARTIAL_LIMIT {
-            self.partial.insert(key.clone(), attrs);
+    pub(super) fn note_arrived(&mut self, key: &ProfileKey, attrs: &FlatAttrs) {
+        if self.partial.contains_key(key) || self.partial.len() < PARTIAL_LIMIT {
+            self.partial.entry(key.clone()).or_default().note(attrs);
         }
+    }
+
+    /// Of how many attributes it is remembered that they have arrived.
+    pub(super) fn remembered(&self) -> usize {
+        self.partial.values().map(Partial::len).sum()
+    }
+
+    /// Remembers no profile but this one.
+    pub(super) fn forget_arrived_but(&mut self, key: &ProfileKey) {
+        self.partial.retain(|other, _| other == key);
     }
 
     /// The update has come to its end.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::client::Client;
 use super::merging::dispatch;
+use super::partial::REMEMBERED;
 use super::{Carried, Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, fate};
-use crate::request::Request;
 use crate::retry;
 use crate::settings::ClientSettings;
 use crate::settlement::{Accepted, Again, Arrived, Batch, Dead, Ended, ResponseRecord, Retry};
@@ -68,19 +69,19 @@ impl Judged {
 
 impl Delivery {
     fn has_more_parts(&self) -> bool {
-        self.part + 1 < self.requests.len()
+        self.part + 1 < self.plan.parts()
     }
 
     /// The row for `response` of the request under way.
-    fn record(&self, request: &Request, report: &Report, judged: &Judged) -> ResponseRecord {
+    fn record(&self, report: &Report, judged: &Judged) -> ResponseRecord {
         let attempts = self.carried.iter().map(|entry| entry.attempts).max().unwrap_or(0);
         ResponseRecord {
             key: self.key.clone(),
             outbox_ids: self.ids.clone(),
             part: u16::try_from(self.part + 1).unwrap_or(u16::MAX),
-            parts: u16::try_from(self.requests.len()).unwrap_or(u16::MAX),
-            method: request.method,
-            request_bytes: request.bytes(),
+            parts: u16::try_from(self.plan.parts()).unwrap_or(u16::MAX),
+            method: self.method,
+            request_bytes: self.request_bytes,
             attempt: attempts.saturating_add(1),
             sent_at: report.sent_at,
             duration: report.duration,
@@ -98,11 +99,10 @@ impl Drain {
     pub fn complete(&mut self, report: Report, now: Timestamp, jitter: f64, batch: &mut Batch) -> Option<Dispatch> {
         self.advance_ledgers(now);
         let delivery = self.deliveries.get_mut(&report.ticket)?;
-        let request = delivery.requests.get(delivery.part)?;
         let judged = Judged::of(&report, now, self.limits.body_bytes);
         let outcome = judged.outcome;
         let response = batch.responses.len();
-        batch.responses.push(delivery.record(request, &report, &judged));
+        batch.record(delivery.record(&report, &judged));
         let place = (delivery.key.client.clone(), delivery.minute);
         self.activity.entry(place).or_default().outcomes[outcome as usize] += 1;
         if judged.may_have_arrived() {
@@ -208,12 +208,22 @@ impl Drain {
         let Some(delivery) = self.deliveries.get_mut(&ticket) else {
             return;
         };
-        let attrs = delivery.part_attrs();
+        let attrs = std::mem::take(&mut delivery.sent);
         if outcome == Outcome::Accepted
             && delivery.has_more_parts()
             && let Some(client) = self.clients.get_mut(&delivery.key.client)
         {
-            client.note_arrived(&delivery.key, attrs.clone());
+            client.note_arrived(&delivery.key, &attrs);
+            let (key, remembered) = (
+                &delivery.key,
+                self.clients.values().map(Client::remembered).sum::<usize>(),
+            );
+            if remembered > REMEMBERED {
+                // The one that goes on is the one that needs it.
+                self.clients
+                    .values_mut()
+                    .for_each(|client| client.forget_arrived_but(key));
+            }
         }
         if let Some(&newest) = delivery.ids.last() {
             batch.arrived.push(Arrived {
@@ -227,7 +237,6 @@ impl Drain {
     /// The next part of a split update, if its client may send and there is quota for it in this minute.
     fn next_part(&mut self, ticket: u64, now: Timestamp) -> Option<Dispatch> {
         let delivery = self.deliveries.get_mut(&ticket)?;
-        delivery.attrs_before += delivery.requests.get(delivery.part)?.attrs;
         delivery.part += 1;
         let client = self.clients.get(&delivery.key.client)?;
         let paid = delivery.parts_sent < delivery.parts_paid && delivery.minute == client.ledger.current();
@@ -236,7 +245,7 @@ impl Drain {
         }
         delivery.parts_sent += 1;
         let class = delivery.class();
-        let request = delivery.requests.get(delivery.part)?.clone();
+        let request = delivery.next_request()?;
         let mut next = dispatch(ticket, request, &client.settings);
         next.sent_at = now;
         self.activity_of(ticket, |activity| activity.sent += class.count(1));

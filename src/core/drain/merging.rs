@@ -1,11 +1,13 @@
 //! From a selected profile to a delivery: all its entries are read, and become one update.
 
-use super::{Busy, Carried, Delivery, Dispatch, Drain, Entry, Turn, Wait};
+use super::holding::{Passed, Read, held};
+use super::{Admission, Busy, Delivery, Dispatch, Drain, Entry, Reading, Turn, Wait};
 use crate::attrs::FlatAttrs;
+use crate::client_code::ClientCode;
 use crate::error::Error;
 use crate::id::ProfileKey;
 use crate::quota::Class;
-use crate::request::{self, Request};
+use crate::request::{Method, Plan, Request};
 use crate::settings::ClientSettings;
 use crate::settlement::{Again, Batch};
 use crate::time::Timestamp;
@@ -17,47 +19,59 @@ pub const MERGE_LIMIT: usize = 1_000;
 /// Why an entry is given up that was retried after newer ones had been accepted.
 pub const OVERTAKEN: &str = "overtaken: newer updates of the profile have set all of its attributes";
 
+/// So many profiles may be set aside. Beyond it the client waits with all that it has.
+const ASIDE_LIMIT: usize = 256;
+
 impl Drain {
     /// Merges the entries of the selected profiles (in the order of profiles and ids) into requests.
     pub fn claim(&mut self, profiles: Vec<ProfileKey>, entries: Vec<Entry>, batch: &mut Batch) -> Vec<Dispatch> {
-        let mut of: Vec<Vec<Entry>> = profiles.iter().map(|_| Vec::new()).collect();
+        let mut reading = Reading::new(profiles);
         for entry in entries {
-            if let Some(list) = of.get_mut(entry.profile) {
-                list.push(entry);
+            let stored = entry.attrs.as_ref().map_or(0, FlatAttrs::bytes);
+            if self.admit(&mut reading, entry.profile, stored) == Admission::Read {
+                self.add(&mut reading, entry);
             }
         }
-        profiles
-            .into_iter()
-            .zip(of)
-            .filter_map(|(key, entries)| self.merge(key, entries, batch))
-            .collect()
+        self.claim_read(reading, batch)
     }
 
-    fn merge(&mut self, key: ProfileKey, entries: Vec<Entry>, batch: &mut Batch) -> Option<Dispatch> {
-        let full = entries.len() >= MERGE_LIMIT;
-        let mut merged = FlatAttrs::default();
-        let mut carried = Vec::with_capacity(entries.len());
-        for entry in entries {
-            let attrs = if entry.retried && entry.attrs == "{}" {
-                Err(OVERTAKEN.to_owned())
-            } else {
-                FlatAttrs::from_stored_json(&entry.attrs).map_err(|error| format!("invalid entry: {error}"))
-            };
-            match attrs {
-                Ok(attrs) => {
-                    merged.merge(attrs);
-                    carried.push(Carried {
-                        id: entry.id,
-                        attempts: entry.attempts,
-                        enqueued_at: entry.enqueued_at,
-                        version: entry.version,
-                    });
-                }
-                Err(reason) => batch.bury(&key.client, entry.id, Some(entry.version), entry.attempts, reason),
-            }
+    /// Makes requests of what was read.
+    pub fn claim_read(&mut self, reading: Reading, batch: &mut Batch) -> Vec<Dispatch> {
+        let dispatches = reading
+            .0
+            .into_iter()
+            .filter_map(|read| self.deliver(read, batch))
+            .collect();
+        if self.deliveries.is_empty() {
+            self.recount_after_end();
+        } else {
+            self.recount();
+        }
+        dispatches
+    }
+
+    fn deliver(&mut self, read: Read, batch: &mut Batch) -> Option<Dispatch> {
+        let Read {
+            key,
+            mut merged,
+            memory,
+            carried,
+            invalid,
+            large,
+            passed,
+        } = read;
+        let full = passed == Passed::More || carried.len() + invalid.len() >= MERGE_LIMIT;
+        for invalid in invalid {
+            batch.bury(
+                &key.client,
+                invalid.id,
+                Some(invalid.version),
+                invalid.attempts,
+                invalid.reason,
+            );
         }
         let client = self.clients.get_mut(&key.client);
-        let built = match client {
+        let planned = match client {
             Some(client) if !carried.is_empty() => {
                 client.drop_arrived(&key, &mut merged);
                 if merged.is_empty() {
@@ -67,12 +81,12 @@ impl Drain {
                     }
                     client.forget_arrived(&key);
                 }
-                request::build(&client.settings.endpoint, &key, &merged, client.settings.method)
+                Plan::of(&client.settings.endpoint, &key, &merged, client.settings.method).map(Some)
             }
             // The entries are gone (retried by hand, discarded), or their client is: nothing to send.
-            _ => Ok(Vec::new()),
+            _ => Ok(None),
         };
-        let requests = built.unwrap_or_else(|error: Error| {
+        let plan = planned.unwrap_or_else(|error: Error| {
             for entry in &carried {
                 batch.bury(
                     &key.client,
@@ -82,30 +96,34 @@ impl Drain {
                     error.to_string(),
                 );
             }
-            Vec::new()
+            None
         });
-        let (Some(Busy::Selected(turn)), Some(client), Some(first)) = (
-            self.busy.get(&key),
-            self.clients.get_mut(&key.client),
-            requests.first().cloned(),
-        ) else {
-            if full {
+        let plan = plan.filter(|plan| plan.parts() > 0);
+        let (Some(Busy::Selected(turn)), Some(client), Some(plan)) =
+            (self.busy.get(&key), self.clients.get_mut(&key.client), plan)
+        else {
+            match passed {
+                Passed::Short => {
+                    self.set_short(&key.client);
+                    self.give_back(key);
+                }
+                Passed::Aside => self.set_aside(key),
                 // There are more behind those that were looked at.
-                self.give_back(key);
-            } else {
-                self.release(&key);
+                _ if full => self.give_back(key),
+                _ => {
+                    self.release(&key);
+                }
             }
             return None;
         };
         let turn = *turn;
         let class = Class::of(turn.wait.priority);
-        let others = u64::try_from(requests.len() - 1)
+        let others = u64::try_from(plan.parts() - 1)
             .unwrap_or(u64::MAX)
             .min(client.ledger.left(class));
         client.ledger.plan(class.count(others));
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let dispatch = dispatch(ticket, first, &client.settings);
         let minute = client.ledger.current();
         let ids: Vec<i64> = carried.iter().map(|entry| entry.id).collect();
         let more = full.then_some(Wait {
@@ -114,27 +132,60 @@ impl Drain {
             id: ids.last().copied().unwrap_or(turn.wait.id),
             retry: false,
         });
-        self.busy.insert(key.clone(), Busy::UnderWay(ticket));
-        self.deliveries.insert(
-            ticket,
-            Delivery {
-                key,
-                turn,
-                carried,
-                ids,
-                attrs: merged,
-                requests,
-                part: 0,
-                attrs_before: 0,
-                parts_paid: u32::try_from(others + 1).unwrap_or(u32::MAX),
-                parts_sent: 0,
-                minute,
-                more,
-                ended: false,
-                unsettled: false,
-            },
-        );
-        Some(dispatch)
+        let mut delivery = Delivery {
+            key: key.clone(),
+            turn,
+            carried,
+            ids,
+            method: Method::Get,
+            request_bytes: 0,
+            plan,
+            part: 0,
+            sent: FlatAttrs::default(),
+            left: merged,
+            held: 0,
+            large,
+            parts_paid: u32::try_from(others + 1).unwrap_or(u32::MAX),
+            parts_sent: 0,
+            minute,
+            more,
+            ended: false,
+            unsettled: false,
+        };
+        // There is one: the plan has parts.
+        let first = delivery.next_request()?;
+        delivery.held = held(memory, delivery.ids.len(), first.url.len() + first.bytes());
+        self.busy.insert(key, Busy::UnderWay(ticket));
+        self.deliveries.insert(ticket, delivery);
+        Some(dispatch(ticket, first, &client.settings))
+    }
+
+    fn set_short(&mut self, client: &ClientCode) {
+        if let Some(client) = self.clients.get_mut(client) {
+            client.short = true;
+        }
+    }
+
+    /// A selected profile with a large update waits until another one has ended.
+    fn set_aside(&mut self, key: ProfileKey) {
+        if self.aside.len() >= ASIDE_LIMIT {
+            self.set_short(&key.client);
+            self.give_back(key);
+        } else if let Some(turn) = self.release(&key) {
+            let due = Again::AT_ONCE.at;
+            self.busy.insert(key.clone(), Busy::Aside);
+            self.aside.push_back((key, Wait { due, ..turn.wait }));
+        }
+    }
+
+    /// Those that were set aside have another turn. All of them: the first one's client may not send.
+    pub(super) fn bring_back(&mut self) {
+        for (key, wait) in std::mem::take(&mut self.aside) {
+            self.busy.remove(&key);
+            if let Some(client) = self.clients.get_mut(&key.client) {
+                client.parked.park(key, wait);
+            }
+        }
     }
 
     /// A selected profile had nothing to send.
@@ -182,6 +233,7 @@ impl Drain {
         for key in selected {
             self.give_back(key);
         }
+        self.recount_after_end();
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use crate::attrs::FlatAttrs;
 use crate::client_code::ClientCode;
+use crate::error::Error;
 use crate::quota::{Count, Minute};
 use crate::request::Request;
 use crate::secret::Secret;
@@ -84,8 +86,8 @@ pub struct Entry {
     pub profile: usize,
     /// Outbox id.
     pub id: i64,
-    /// `attrs` as JSON text.
-    pub attrs: String,
+    /// What is to be sent of it, or why nothing can be.
+    pub attrs: Result<FlatAttrs, Error>,
     /// Attempts that counted against it.
     pub attempts: u32,
     /// When it was written, or when it was taken back from the dead letters.

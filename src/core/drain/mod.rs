@@ -20,15 +20,17 @@ mod client;
 mod clock;
 mod completion;
 mod fate;
+mod holding;
 mod lanes;
 mod listening;
 mod merging;
 mod messages;
 mod parked;
+mod partial;
 mod selection;
 mod sending;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use crate::attrs::FlatAttrs;
 use crate::breaker::Opening;
@@ -36,13 +38,15 @@ use crate::client_code::ClientCode;
 use crate::horizon::Horizon;
 use crate::id::ProfileKey;
 use crate::quota::{Class, Count, Ledger, Minute};
-use crate::request::Request;
+use crate::request::{Method, Plan, Request};
 use crate::settlement::{Activity, Again, Batch, Dead, Left};
 use crate::step::Leap;
 use crate::time::Timestamp;
 
 use client::Client;
 pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
+use holding::Holding;
+pub use holding::{Admission, HELD_BYTES, LARGE_BYTES, Reading};
 pub use merging::{MERGE_LIMIT, OVERTAKEN};
 use messages::LanePart;
 pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};
@@ -65,6 +69,8 @@ enum Busy {
     Selected(Turn),
     /// The ticket of its delivery.
     UnderWay(u64),
+    /// Its update is large, and another large one is under way.
+    Aside,
 }
 
 /// One profile's merged entries on their way.
@@ -75,12 +81,20 @@ struct Delivery {
     /// In the order of ids.
     carried: Vec<Carried>,
     ids: Vec<i64>,
-    attrs: FlatAttrs,
-    requests: Vec<Request>,
+    /// How it is split into requests, of which one at a time is made.
+    plan: Plan,
     /// The request under way: an index.
     part: usize,
-    /// Attributes in the parts before that one.
-    attrs_before: usize,
+    method: Method,
+    request_bytes: usize,
+    /// Its attributes.
+    sent: FlatAttrs,
+    /// Those of the requests behind it.
+    left: FlatAttrs,
+    /// The memory that it takes.
+    held: usize,
+    /// It is not one of the ordinary ones, which share their memory.
+    large: bool,
     /// For so many parts there is quota.
     parts_paid: u32,
     parts_sent: u32,
@@ -97,6 +111,14 @@ struct Delivery {
 impl Delivery {
     fn class(&self) -> Class {
         Class::of(self.turn.wait.priority)
+    }
+
+    /// Nothing of it is sent any more.
+    fn forget_attrs(&mut self) {
+        self.sent = FlatAttrs::default();
+        self.left = FlatAttrs::default();
+        self.large = false;
+        self.held = holding::held(0, self.ids.len(), 0);
     }
 
     fn planned(&self) -> Count {
@@ -116,13 +138,13 @@ impl Delivery {
         });
     }
 
-    /// The attributes of the request under way.
-    fn part_attrs(&mut self) -> FlatAttrs {
-        if self.requests.len() == 1 {
-            return std::mem::take(&mut self.attrs);
-        }
-        let count = self.requests.get(self.part).map_or(0, |request| request.attrs);
-        self.attrs.slice(self.attrs_before, count)
+    /// Makes the next request.
+    fn next_request(&mut self) -> Option<Request> {
+        let request = self.plan.next(&self.key, &self.left)?;
+        self.sent = self.left.take_first(request.attrs);
+        self.method = request.method;
+        self.request_bytes = request.bytes();
+        Some(request)
     }
 }
 
@@ -148,6 +170,10 @@ pub struct Drain {
     activity_written_at: Timestamp,
     /// By how much the clock was set forward.
     leap: Leap,
+    /// The memory that is held.
+    holding: Holding,
+    /// Profiles whose update is large, and waits for another large one to end.
+    aside: VecDeque<(ProfileKey, Wait)>,
 }
 
 impl Drain {
@@ -167,6 +193,8 @@ impl Drain {
             activity: BTreeMap::new(),
             activity_written_at: Timestamp::from_unix_micros(i64::MIN),
             leap: Leap::default(),
+            holding: Holding::default(),
+            aside: VecDeque::new(),
         }
     }
 
@@ -277,18 +305,15 @@ impl Drain {
             ended,
             ..
         } = batch;
-        let mut later = Batch {
-            accepted: accepted
-                .into_iter()
-                .filter(|entry| left.locked.contains(&entry.id))
-                .collect(),
-            retries: retries
-                .into_iter()
-                .filter(|entry| left.locked.contains(&entry.id))
-                .collect(),
-            ..Batch::default()
-        };
-        for dead in dead.into_iter().filter(|entry| left.locked.contains(&entry.id)) {
+        let mut later = Batch::default();
+        let locked = |id: &i64| left.locked.contains(id);
+        later
+            .accepted
+            .extend(accepted.into_iter().filter(|entry| locked(&entry.id)));
+        later
+            .retries
+            .extend(retries.into_iter().filter(|entry| locked(&entry.id)));
+        for dead in dead.into_iter().filter(|entry| locked(&entry.id)) {
             let recorded = dead.response.and_then(|index| left.responses.get(index).copied());
             later.dead.push(Dead {
                 response: None,
@@ -306,16 +331,18 @@ impl Drain {
         for ((code, minute), activity) in activity {
             self.note_reserved(code, minute, activity.reserved);
         }
+        let has_ended = !ended.is_empty();
         for ended in ended {
-            let locked = |delivery: &Delivery| delivery.ids.iter().any(|id| left.locked.contains(id));
             if !left.locked.is_empty()
                 && let Some(delivery) = self.deliveries.get_mut(&ended.ticket)
-                && locked(delivery)
+                && delivery.ids.iter().any(locked)
             {
-                if !std::mem::replace(&mut delivery.unsettled, true)
-                    && let Some(client) = self.clients.get_mut(&delivery.key.client)
-                {
-                    client.unsettled += 1;
+                if !std::mem::replace(&mut delivery.unsettled, true) {
+                    // All that is left of it is which entries they were: others may have the memory.
+                    delivery.forget_attrs();
+                    if let Some(client) = self.clients.get_mut(&delivery.key.client) {
+                        client.unsettled += 1;
+                    }
                 }
                 later.ended.push(ended);
                 continue;
@@ -345,6 +372,9 @@ impl Drain {
                     client.parked.park(delivery.key, wait);
                 }
             }
+        }
+        if has_ended {
+            self.recount_after_end();
         }
         // They may be another profile's or another client's by now.
         if let Some(&first) = left.changed.first() {
@@ -395,7 +425,7 @@ impl Drain {
 
     /// How many profiles have a request under way. Those whose answer has come and waits to be settled do not count.
     pub fn in_flight(&self) -> usize {
-        self.busy.len().saturating_sub(self.settling)
+        self.busy.len().saturating_sub(self.settling + self.aside.len())
     }
 
     /// The profiles with a delivery under way, each with the lowest and the highest outbox id that it carries.

@@ -88,5 +88,6 @@ impl Drain {
             self.busy.insert(key.clone(), Busy::Selected(turn));
             self.give_back(key);
         }
+        self.recount_after_end();
     }
 }

@@ -4,18 +4,24 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
+use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Dispatch, Drain, Entry, Head, LaneRead, MERGE_LIMIT};
+use target_profile_core::drain::{
+    Admission, Dispatch, Drain, Entry, Head, LARGE_BYTES, LaneRead, MERGE_LIMIT, Reading,
+};
+use target_profile_core::error::Error;
 use target_profile_core::horizon::Snapshot;
 use target_profile_core::id::ProfileKey;
+use target_profile_core::limits::STORED_BYTES;
 use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 use target_profile_core::wal::end_of_records;
 
-use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
-use super::{guests, tables};
+use super::queries::{FIND_LANES, OVERTAKEN, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use super::{guests, memory, tables};
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
+use crate::pg::jsonb;
 
 /// One claim: the requests to be sent now. `None`: the clients have changed, or `outbox` is gone, and the worker must look
 /// around before anything is sent.
@@ -30,6 +36,7 @@ pub fn claim(
     clients_are_current: impl FnOnce() -> bool,
     now: Timestamp,
     batch: &mut Batch,
+    lack: &mut Option<usize>,
 ) -> Result<Option<Vec<Dispatch>>, Fault> {
     tables::read(&[tables::OUTBOX, tables::OVERTAKEN]);
     if !clients_are_current() || guests::outbox(client)? != Some(outbox) {
@@ -48,8 +55,8 @@ pub fn claim(
     if profiles.is_empty() {
         return Ok(Some(Vec::new()));
     }
-    let entries = read_entries(client, &profiles)?;
-    Ok(Some(drain.claim(profiles, entries, batch)))
+    let reading = read_entries(client, drain, profiles, lack)?;
+    Ok(Some(drain.claim_read(reading, batch)))
 }
 
 /// Makes durable what the claim has seen: with `synchronous_commit = off` a commit is visible before it is on disk, and what
@@ -142,28 +149,148 @@ fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, F
     })
 }
 
-fn read_entries(client: &SpiClient<'_>, profiles: &[ProfileKey]) -> Result<Vec<Entry>, Fault> {
+/// So many rows are fetched at a time. Each has its attributes with it only if they are small, otherwise the place where they are kept.
+const FETCH: std::ffi::c_long = 128;
+
+/// Reads entries as far as the drain has room for them. What is too large for the memory that the machine has left is noted in `lack`.
+fn read_entries(
+    client: &SpiClient<'_>,
+    drain: &mut Drain,
+    profiles: Vec<ProfileKey>,
+    lack: &mut Option<usize>,
+) -> Result<Reading, Fault> {
     let codes: Vec<String> = profiles.iter().map(|key| key.client.as_str().to_owned()).collect();
     let kinds: Vec<String> = profiles.iter().map(|key| key.kind.as_str().to_owned()).collect();
     let ids: Vec<String> = profiles.iter().map(|key| key.id.as_str().to_owned()).collect();
     let limit = i32::try_from(MERGE_LIMIT).unwrap_or(i32::MAX);
+    let versions: Vec<i64> = profiles.iter().map(version_of_profile).collect();
+    let mut reading = Reading::new(profiles);
     READ_ENTRIES.with(|statement| {
-        let rows = statement.select(client, &[codes.into(), kinds.into(), ids.into(), limit.into()])?;
-        let mut entries = Vec::with_capacity(rows.len());
-        for row in rows {
-            entries.push(Entry {
-                profile: place(row.get(1)?)?,
-                id: row.get(2)?.ok_or(Fault::Internal("outbox.id"))?,
-                attrs: row.get(3)?.ok_or(Fault::Internal("outbox.attrs"))?,
-                attempts: row.get::<i32>(4)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
-                enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
-                retried: row.get(6)?.unwrap_or(false),
-                version: row.get(7)?.ok_or(Fault::Internal("the version of an entry"))?,
-            });
+        let mut cursor = statement.cursor(client, &[codes.into(), kinds.into(), ids.into(), limit.into()])?;
+        loop {
+            let mut rows = cursor.fetch(FETCH)?;
+            // SAFETY: what has just been fetched.
+            let fetched = unsafe { pg_sys::SPI_tuptable };
+            let mut count = 0;
+            while let Some(row) = rows.next() {
+                count += 1;
+                let profile = place(row.get(1)?)?;
+                let stored = rows.get_datum_by_ordinal(3)?.ok_or(Fault::Internal("outbox.attrs"))?;
+                // SAFETY: a jsonb, which is not fetched for this.
+                let bytes = unsafe { pg_sys::toast_raw_datum_size(stored) };
+                if bytes > LARGE_BYTES && bytes <= STORED_BYTES && !memory::has_room(LARGE_TAKES * bytes) {
+                    *lack = Some(bytes);
+                    drain.pass(&mut reading, profile);
+                    continue;
+                }
+                let admission = drain.admit(&mut reading, profile, bytes);
+                if admission == Admission::Pass {
+                    continue;
+                }
+                let id: i64 = row.get(2)?.ok_or(Fault::Internal("outbox.id"))?;
+                let retried = row.get(6)?.unwrap_or(false);
+                let attrs = match admission {
+                    // SAFETY: a jsonb.
+                    Admission::Read => unsafe { jsonb::stored(stored) },
+                    _ => Err(Error::ValueTooLarge { bytes }),
+                };
+                let attrs = match attrs {
+                    Ok(attrs) if retried => without_overtaken(client, id, attrs)?,
+                    other => other,
+                };
+                // SAFETY: a jsonb.
+                let version = unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) };
+                let entry = Entry {
+                    profile,
+                    id,
+                    version,
+                    attrs,
+                    attempts: row.get::<i32>(4)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+                    enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
+                    retried,
+                };
+                drain.add(&mut reading, entry);
+            }
+            drop(rows);
+            // SAFETY: nothing of it is used any more. Otherwise all that is read would stay until the end of the transaction.
+            unsafe { pg_sys::SPI_freetuptable(fetched) };
+            if count == 0 {
+                return Ok(reading);
+            }
         }
-        // In this order already, as the heads.
-        entries.sort_by_key(|entry| (entry.profile, entry.id));
-        Ok(entries)
+    })
+}
+
+/// The version of an entry says whose it was and what it held: it is settled only as that. sql/queries/settle_accepted.sql computes the
+/// same. What of it is the profile's:
+fn version_of_profile(key: &ProfileKey) -> i64 {
+    [key.client.as_str(), key.kind.as_str(), key.id.as_str()]
+        .into_iter()
+        .fold(0, |version, part| {
+            // SAFETY: a function of pg_catalog, called with the types that it takes: a text and a bigint.
+            unsafe {
+                hash(
+                    pg_sys::F_HASHTEXTEXTENDED,
+                    part.into_datum().unwrap_or(pg_sys::Datum::null()),
+                    version,
+                )
+            }
+        })
+}
+
+/// And what is the entry's.
+///
+/// # Safety
+/// A `jsonb`.
+unsafe fn version_of_entry(of_profile: i64, attrs: pg_sys::Datum) -> i64 {
+    // SAFETY: the caller's promise.
+    unsafe { hash(pg_sys::F_JSONB_HASH_EXTENDED, attrs, of_profile) }
+}
+
+/// # Safety
+/// An extended hash function, and a value of its type that is not NULL.
+unsafe fn hash(function: u32, value: pg_sys::Datum, seed: i64) -> i64 {
+    // SAFETY: the caller's promise. The columns of text have the collation C.
+    unsafe {
+        pg_sys::OidFunctionCall2Coll(
+            pg_sys::Oid::from(function),
+            pg_sys::C_COLLATION_OID,
+            value,
+            pg_sys::Datum::from(seed),
+        )
+    }
+    .value() as i64
+}
+
+/// So many times what a large entry is stored in is taken while it is read: what is fetched, what it is uncompressed to, what is made of
+/// it, and what its requests take.
+const LARGE_TAKES: usize = 4;
+
+/// A dead letter that is sent again leaves out what newer updates have set since.
+fn without_overtaken(client: &SpiClient<'_>, id: i64, mut attrs: FlatAttrs) -> Result<Result<FlatAttrs, Error>, Fault> {
+    OVERTAKEN.with(|statement| {
+        let mut cursor = statement.cursor(client, &[id.into()])?;
+        loop {
+            let rows = cursor.fetch(FETCH)?;
+            // SAFETY: what has just been fetched.
+            let fetched = unsafe { pg_sys::SPI_tuptable };
+            let mut count = 0;
+            for row in rows {
+                count += 1;
+                if let Some(name) = row.get::<&str>(1)? {
+                    attrs.drop_one(name);
+                }
+            }
+            // SAFETY: nothing of it is used any more.
+            unsafe { pg_sys::SPI_freetuptable(fetched) };
+            if count == 0 {
+                return Ok(if attrs.is_empty() {
+                    Err(Error::NothingToSend)
+                } else {
+                    Ok(attrs)
+                });
+            }
+        }
     })
 }
 

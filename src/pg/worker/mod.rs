@@ -9,6 +9,7 @@ mod clock;
 mod guests;
 mod house;
 mod identity;
+mod memory;
 mod network;
 mod process;
 mod queries;
@@ -20,11 +21,11 @@ mod tables;
 mod telling;
 mod transaction;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use pgrx::prelude::*;
-use target_profile_core::drain::{Dispatch, Drain};
+use target_profile_core::drain::{Dispatch, Drain, Report};
 use target_profile_core::launcher::Ending;
 use target_profile_core::pace::Pace;
 use target_profile_core::settlement::Batch;
@@ -58,6 +59,10 @@ struct Worker {
     drain: Drain,
     /// What has to be settled; kept until it is, whatever fails.
     batch: Batch,
+    /// Memory was taken for a large update, and not given back yet.
+    has_held_large: bool,
+    /// Answers that have come and are not judged.
+    answers: VecDeque<Report>,
     standing: Standing,
     /// A subscription writes into our tables.
     is_subscriber: bool,
@@ -105,6 +110,8 @@ impl Worker {
             settings,
             drain,
             batch: Batch::default(),
+            answers: VecDeque::new(),
+            has_held_large: false,
             standing: Standing::NoExtension,
             is_subscriber: false,
             sql_version: None,
@@ -165,8 +172,8 @@ impl Worker {
             // SAFETY: this process' own latch.
             unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
             pgrx::check_for_interrupts!();
-            let reports = network::reports();
-            for report in reports {
+            self.answers.extend(network::reports());
+            while let Some(report) = self.answers.pop_front() {
                 // What would follow is left to the next worker.
                 self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
             }
@@ -233,7 +240,10 @@ impl Worker {
             }
             return Ok(());
         }
-        network::ensure(&self.settings.transport)?;
+        if let network::Thread::Started { died: Some(error) } = network::ensure(&self.settings.transport)? {
+            pgrx::warning!("target_profile: {error}");
+            self.remember(Source::Network, &error);
+        }
         if polling {
             self.bury_orphans();
             self.try_days_again();
@@ -244,7 +254,7 @@ impl Worker {
         if polling || self.slot.take_all() {
             self.drain.sweep();
         }
-        self.take_reports();
+        self.take_reports()?;
         // When answers have made room.
         self.told_of_work = self.takes_work() && self.slot.take_work();
         if self.told_of_work {
@@ -283,12 +293,20 @@ impl Worker {
         matches!(self.standing, Standing::Adopted(_))
     }
 
-    fn take_reports(&mut self) {
-        let mut next = Vec::new();
-        for report in network::reports() {
-            next.extend(self.drain.complete(report, now(), fastrand::f64(), &mut self.batch));
+    fn take_reports(&mut self) -> Result<(), String> {
+        self.answers.extend(network::reports());
+        while let Some(report) = self.answers.pop_front() {
+            if report.result.is_ok() {
+                self.is_over(Source::Network);
+            }
+            let next = self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
+            network::send(next.into_iter().collect());
+            if self.batch.is_full() {
+                // Long answers are not gathered. What is left waits for its turn if this fails.
+                self.settle()?;
+            }
         }
-        network::send(next);
+        Ok(())
     }
 
     fn claim(&mut self) -> Result<(), String> {
@@ -301,6 +319,11 @@ impl Worker {
             return Ok(());
         };
         let (slot, known) = (self.slot, self.clients_version);
+        if !memory::has_room(memory::TURN_BYTES) {
+            let mib = memory::TURN_BYTES / 1024 / 1024;
+            return Err(format!("claiming: out of memory: {mib} MiB cannot be had"));
+        }
+        let mut lack = None;
         let (drain, batch) = (&mut self.drain, &mut self.batch);
         let claimed = transaction("claiming", Access::Read, |client| {
             claim::claim(
@@ -310,11 +333,21 @@ impl Worker {
                 || Some(slot.clients_version()) == known && !replication::is_target(outbox),
                 now,
                 batch,
+                &mut lack,
             )
         });
         if claimed.is_err() {
             self.drain.unselect();
         }
+        if let Some(bytes) = lack {
+            self.remember(
+                Source::Memory,
+                &format!("out of memory: an update of {bytes} bytes waits"),
+            );
+        } else if self.drain.holds_large() {
+            self.is_over(Source::Memory);
+        }
+        self.has_held_large |= self.drain.holds_large();
         let Some(dispatches) = claimed? else {
             // The next turn reads them; the drain still wants to claim, so it comes at once.
             self.clients_version = None;

@@ -32,6 +32,7 @@ statements! {
     READ_ENTRIES = "read_entries.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID);
     ORPHANED_CLIENTS = "orphaned_clients.sql" ();
     BURY_ORPHANS = "bury_orphans.sql" (TEXTOID);
+    OVERTAKEN = "overtaken.sql" (INT8OID);
     OVERDUE_PARTITIONS = "overdue_partitions.sql" (TIMESTAMPTZOID, TEXTARRAYOID, INT8OID);
     DROP_PARTITION = "drop_partition.sql" (TEXTOID);
     ENSURE_STRAY = "ensure_stray.sql" ();

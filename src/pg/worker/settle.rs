@@ -176,6 +176,9 @@ fn pause(client: &mut SpiClient<'_>, code: &str, reason: &str) -> Result<bool, F
     })
 }
 
+/// Rows of `overtaken` that are written at a time.
+const OVERTAKE_AT_A_TIME: usize = 5_000;
+
 /// Dead letters that are older than what has arrived no longer set those attributes.
 fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault> {
     if arrived.is_empty() || !ANY_DEAD_LETTER.with(|statement| yes(statement, client))? {
@@ -183,7 +186,7 @@ fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault
     }
     let text = |of: fn(&Arrived) -> &str| -> Vec<String> { arrived.iter().map(|one| of(one).to_owned()).collect() };
     let newest: Vec<i64> = arrived.iter().map(|one| one.newest).collect();
-    let (mut ids, mut names) = (Vec::new(), Vec::new());
+    let mut older = Vec::new();
     OLDER_DEAD_LETTERS.with(|statement| {
         let rows = statement.update(
             client,
@@ -199,17 +202,20 @@ fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault
             let (Some(one), Some(id)) = (number.and_then(|n| arrived.get(n)), row.get::<i64>(2)?) else {
                 return Err(Fault::Internal("older_dead_letters"));
             };
-            for (name, _) in one.attrs.iter() {
-                ids.push(id);
-                names.push(name.to_owned());
-            }
+            older.push((one, id));
         }
         Ok(())
     })?;
-    if ids.is_empty() {
-        return Ok(());
+    // Each attribute of each of them: a product, so not all at a time.
+    let pairs = older
+        .iter()
+        .flat_map(|(one, id)| one.attrs.iter().map(move |(name, _)| (*id, name.to_owned())));
+    let mut pairs = pairs.peekable();
+    while pairs.peek().is_some() {
+        let (ids, names): (Vec<i64>, Vec<String>) = pairs.by_ref().take(OVERTAKE_AT_A_TIME).unzip();
+        OVERTAKE.with(|statement| statement.update(client, &[ids.into(), names.into()]).map(|_| ()))?;
     }
-    OVERTAKE.with(|statement| statement.update(client, &[ids.into(), names.into()]).map(|_| ()))
+    Ok(())
 }
 
 fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], stray: bool) -> Result<Vec<i64>, Fault> {

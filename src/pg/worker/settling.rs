@@ -19,7 +19,7 @@ use target_profile_core::trouble::Source;
 use super::clock::now;
 use super::settle::{self, Manner, Stage};
 use super::transaction::{Access, Failure, transaction};
-use super::{Worker, activity};
+use super::{Worker, activity, memory};
 use crate::pg::clock::day_of;
 use crate::pg::report::State;
 
@@ -222,6 +222,10 @@ impl Worker {
                 self.remember(Source::Locked, &error);
                 self.unsettled.keep(code, part);
             }
+        }
+        if self.has_held_large && !self.drain.holds_large() {
+            self.has_held_large = false;
+            memory::give_back();
         }
         self.slot.announce_settled();
         self.publish_in_flight();

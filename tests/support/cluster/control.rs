@@ -250,6 +250,17 @@ impl Cluster {
         before.expect("a limit")
     }
 
+    /// Limits what a process of this server may have: `what` is an option of prlimit, such as `as` or `nproc`, `limit` a number or
+    /// `unlimited`.
+    #[track_caller]
+    pub fn limit(&self, pid: i32, what: &str, limit: impl std::fmt::Display) {
+        let pid = self.own(pid).pid;
+        let mut prlimit = tools::as_postgres("prlimit");
+        // The soft limit alone, which may be raised again.
+        prlimit.args([format!("--pid={pid}"), format!("--{what}={limit}:")]);
+        tools::run("limit a process", &mut prlimit);
+    }
+
     pub(super) fn thaw(&self) {
         for process in self.frozen.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             process.signal(Signal::CONT);

@@ -17,6 +17,8 @@ pub enum Interposed {
     Disk,
     /// [`Cluster::set_clock`].
     Clock,
+    /// [`Cluster::fail_io_thread`].
+    Epoll,
 }
 
 /// In which direction a clock is wrong.
@@ -33,6 +35,7 @@ impl Interposed {
         match self {
             Self::Disk => "disk_full.c",
             Self::Clock => "clock.c",
+            Self::Epoll => "epoll.c",
         }
     }
 
@@ -41,6 +44,7 @@ impl Interposed {
         match self {
             Self::Disk => "DISK_FULL_BELOW",
             Self::Clock => "CLOCK_OFFSET",
+            Self::Epoll => "IO_THREAD_FAILS",
         }
     }
 
@@ -113,6 +117,14 @@ impl Cluster {
             Offset::Behind(by) => -micros(by),
         };
         write(&self.control_of(Interposed::Clock), &offset.to_ne_bytes());
+    }
+
+    /// The I/O thread of the next worker that has an event panics, once. For clusters built with [`Interposed::Epoll`].
+    #[track_caller]
+    pub fn fail_io_thread(&self) -> PathBuf {
+        let control = self.control_of(Interposed::Epoll);
+        write(&control, b"");
+        control
     }
 
     #[track_caller]

@@ -1,0 +1,270 @@
+//! How much memory the deliveries hold, and what may be read beside it.
+//!
+//! What waits in the table can be of any size, so what is taken from it is bounded by bytes. Ordinary updates share [`HELD_BYTES`]. A
+//! client may take as much as is left by all: a single one gets half, and whoever comes later finds something left even if
+//! the others' endpoints hang. An update of which one entry is larger than [`LARGE_BYTES`] goes beside them, one at a time in all.
+
+use std::collections::HashMap;
+
+use super::{Carried, Drain, Entry};
+use crate::attrs::FlatAttrs;
+use crate::client_code::ClientCode;
+use crate::error::Error;
+use crate::id::ProfileKey;
+use crate::limits::{POST_BODY_BYTES, STORED_BYTES};
+
+/// What ordinary deliveries may hold together, in bytes.
+pub const HELD_BYTES: usize = 8 * 1024 * 1024;
+
+/// An entry that is stored in more bytes is large.
+pub const LARGE_BYTES: usize = 256 * 1024;
+
+/// Entries of a profile are merged up to here, in bytes; the rest goes with the next request.
+const MERGED_BYTES: usize = 4 * LARGE_BYTES;
+
+/// What a delivery takes beside its attributes and requests, and what each of its entries does.
+const DELIVERY_BYTES: usize = 1_024;
+const ENTRY_BYTES: usize = 2 * (size_of::<Carried>() + size_of::<i64>());
+
+/// What is held.
+#[derive(Debug, Default)]
+pub(super) struct Holding {
+    of: HashMap<ClientCode, usize>,
+    all: usize,
+    /// Some large update is held.
+    large: bool,
+}
+
+impl Holding {
+    pub(super) fn take(&mut self, client: &ClientCode, bytes: usize) {
+        self.all += bytes;
+        match self.of.get_mut(client) {
+            Some(own) => *own += bytes,
+            None => {
+                self.of.insert(client.clone(), bytes);
+            }
+        }
+    }
+
+    pub(super) fn take_large(&mut self) {
+        self.large = true;
+    }
+
+    pub(super) fn has_large(&self) -> bool {
+        self.large
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.all
+    }
+
+    /// How much more the client may take.
+    fn left_to(&self, client: &ClientCode) -> usize {
+        let own = self.of.get(client).copied().unwrap_or(0);
+        HELD_BYTES.saturating_sub(self.all).saturating_sub(own)
+    }
+}
+
+/// What an entry of so many bytes will hold: itself, and the request that is made of it, encoded, in two copies.
+const fn estimate(stored: usize) -> usize {
+    let encoded = 3 * stored + 512;
+    let request = if encoded < POST_BODY_BYTES {
+        encoded
+    } else {
+        POST_BODY_BYTES
+    };
+    stored + ENTRY_BYTES + DELIVERY_BYTES + 2 * request
+}
+
+/// What a delivery holds, once its first request is made.
+pub(super) fn held(attrs: usize, entries: usize, request: usize) -> usize {
+    attrs + entries * ENTRY_BYTES + DELIVERY_BYTES + 2 * request
+}
+
+/// What is to be done with the next entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is read, and given to [`Drain::add`].
+    Read,
+    /// It is not: its turn has not come. Nor has that of those behind it, of the same profile.
+    Pass,
+    /// It can never be sent, and is given to [`Drain::add`] with an error, without being read.
+    TooLarge,
+}
+
+/// Why entries of a profile were passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// None was.
+    None,
+    /// What came before is enough for one update.
+    More,
+    /// There is no room now.
+    Short,
+    /// The machine has no memory for it.
+    Later,
+    /// It is large, and another large one is held.
+    Aside,
+}
+
+/// Entries of the selected profiles, as they are read: merged at once, since most of what entries of one profile hold is the same.
+#[derive(Debug)]
+pub struct Reading(pub(super) Vec<Read>);
+
+/// What was read of one profile.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) key: ProfileKey,
+    pub(super) merged: FlatAttrs,
+    pub(super) memory: usize,
+    pub(super) carried: Vec<Carried>,
+    pub(super) invalid: Vec<Invalid>,
+    pub(super) large: bool,
+    pub(super) passed: Passed,
+}
+
+/// An entry that can never be sent.
+#[derive(Debug)]
+pub(super) struct Invalid {
+    pub(super) id: i64,
+    pub(super) version: i64,
+    pub(super) attempts: u32,
+    pub(super) reason: String,
+}
+
+impl Reading {
+    /// Nothing is read yet.
+    #[must_use]
+    pub fn new(profiles: Vec<ProfileKey>) -> Self {
+        let read = |key| Read {
+            key,
+            merged: FlatAttrs::default(),
+            memory: 0,
+            carried: Vec::new(),
+            invalid: Vec::new(),
+            large: false,
+            passed: Passed::None,
+        };
+        Self(profiles.into_iter().map(read).collect())
+    }
+}
+
+impl Drain {
+    /// Whether the next entry of a profile (an index) is to be read, which is stored in so many bytes.
+    pub fn admit(&mut self, reading: &mut Reading, profile: usize, stored: usize) -> Admission {
+        let Some(read) = reading.0.get_mut(profile) else {
+            return Admission::Pass;
+        };
+        if read.passed != Passed::None {
+            return Admission::Pass;
+        }
+        if stored > STORED_BYTES {
+            return Admission::TooLarge;
+        }
+        let is_large = stored > LARGE_BYTES;
+        let begun = !read.carried.is_empty();
+        let left = self.holding.left_to(&read.key.client);
+        read.passed = if begun && (read.large || is_large || read.memory + stored > MERGED_BYTES) {
+            Passed::More
+        } else if is_large && self.holding.has_large() {
+            Passed::Aside
+        } else if is_large {
+            read.large = true;
+            self.holding.take_large();
+            Passed::None
+        } else if estimate(stored) > left {
+            if begun { Passed::More } else { Passed::Short }
+        } else {
+            Passed::None
+        };
+        if read.passed == Passed::None {
+            Admission::Read
+        } else {
+            Admission::Pass
+        }
+    }
+
+    /// An entry that was read.
+    pub fn add(&mut self, reading: &mut Reading, entry: Entry) {
+        let Some(read) = reading.0.get_mut(entry.profile) else {
+            return;
+        };
+        match entry.attrs {
+            Ok(attrs) => {
+                let before = read.memory;
+                if read.carried.is_empty() {
+                    read.memory = attrs.memory();
+                    read.merged = attrs;
+                } else {
+                    read.memory = read.memory.saturating_add_signed(read.merged.merge(attrs));
+                }
+                read.carried.push(Carried {
+                    id: entry.id,
+                    attempts: entry.attempts,
+                    enqueued_at: entry.enqueued_at,
+                    version: entry.version,
+                });
+                if !read.large {
+                    let more = estimate(read.memory).saturating_sub(if before > 0 { estimate(before) } else { 0 });
+                    self.holding.take(&read.key.client, more + ENTRY_BYTES);
+                }
+            }
+            Err(error) => read.invalid.push(Invalid {
+                id: entry.id,
+                version: entry.version,
+                attempts: entry.attempts,
+                reason: match error {
+                    Error::NothingToSend if entry.retried => super::OVERTAKEN.to_owned(),
+                    error => format!("invalid entry: {error}"),
+                },
+            }),
+        }
+    }
+
+    /// The next entry of a profile (an index) cannot be read at present. The profile has a turn again when its lane is read anew.
+    pub fn pass(&mut self, reading: &mut Reading, profile: usize) {
+        if let Some(read) = reading.0.get_mut(profile)
+            && read.passed == Passed::None
+        {
+            read.passed = if read.carried.is_empty() {
+                Passed::Later
+            } else {
+                Passed::More
+            };
+        }
+    }
+
+    /// Whether a large update is under way.
+    pub fn holds_large(&self) -> bool {
+        self.holding.has_large()
+    }
+
+    /// What is held by what is under way. Ordinary updates only.
+    pub fn held_bytes(&self) -> usize {
+        self.holding.bytes()
+    }
+
+    /// Counts anew what is held by what is under way.
+    pub(super) fn recount(&mut self) {
+        let mut holding = Holding::default();
+        for delivery in self.deliveries.values() {
+            if delivery.large {
+                holding.take_large();
+            } else {
+                holding.take(&delivery.key.client, delivery.held);
+            }
+        }
+        self.holding = holding;
+        if !self.holding.has_large() {
+            self.bring_back();
+        }
+    }
+
+    /// The same when something may have ended: whoever had no room may have it now.
+    pub(super) fn recount_after_end(&mut self) {
+        self.recount();
+        for client in self.clients.values_mut() {
+            client.short = false;
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What is held of what waits: bounded by bytes, and nobody is starved by it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use proptest::prelude::*;
+use target_profile_core::attrs::{FlatAttrs, Stored};
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::drain::{Admission, Entry};
+use target_profile_core::drain::{Dispatch, Drain, HELD_BYTES, LARGE_BYTES, Limits, Reading};
+use target_profile_core::endpoint::Endpoint;
+use target_profile_core::error::{Error, ErrorKind};
+use target_profile_core::id::{IdKind, ProfileKey};
+use target_profile_core::limits::{FLAT_ATTRS, FLAT_BYTES, STORED_BYTES};
+use target_profile_core::request::{self, MethodPolicy, Plan};
+use target_profile_core::settlement::Batch;
+
+use crate::outbox::{Outbox, accepted, answered, at, registered, row_of};
+
+fn drain_of(clients: &[&str], max_in_flight: usize) -> Drain {
+    let mut drain = Drain::new(Limits {
+        max_in_flight,
+        body_bytes: 2048,
+    });
+    let registered = clients.iter().map(|code| {
+        let row = target_profile_core::settings::ClientRow {
+            max_in_flight: 1_000,
+            ..row_of(code)
+        };
+        registered(row, false)
+    });
+    drain.set_clients(registered.collect(), at(0));
+    drain
+}
+
+/// Attributes of about so many bytes, in values of 40 kB.
+fn of_bytes(bytes: usize) -> String {
+    let mut pairs = Vec::new();
+    for start in (0..bytes).step_by(40_000) {
+        let value = "v".repeat(40_000.min(bytes - start));
+        pairs.push(format!("\"k{start:09}\":\"{value}\""));
+    }
+    format!("{{{}}}", pairs.join(","))
+}
+
+/// What requests hold: themselves alone, so less than what is counted.
+fn bytes_of(dispatches: &HashMap<u64, Dispatch>) -> usize {
+    dispatches.values().map(|dispatch| dispatch.request.bytes()).sum()
+}
+
+#[test]
+fn many_updates_of_a_request_each_do_not_go_at_once() {
+    let mut drain = drain_of(&["acme"], 800);
+    let mut outbox = Outbox::default();
+    for id in 1..=1_000 {
+        outbox.put("acme", &format!("p{id}"), 0, id, &of_bytes(50_000));
+    }
+    let mut under_way: HashMap<u64, Dispatch> = HashMap::new();
+    let (mut batch, mut most, mut sent) = (Batch::default(), 0, 0);
+    for _ in 0..10_000 {
+        if drain.wants_to_claim(outbox.now) {
+            let dispatches = outbox.claim(&mut drain, outbox.now, &mut batch);
+            sent += dispatches.len();
+            under_way.extend(dispatches.into_iter().map(|dispatch| (dispatch.ticket, dispatch)));
+            most = most.max(bytes_of(&under_way));
+            assert!(drain.held_bytes() <= HELD_BYTES, "{}", drain.held_bytes());
+            if drain.wants_to_claim(outbox.now) {
+                continue;
+            }
+        }
+        let Some(&ticket) = under_way.keys().min() else { break };
+        under_way.remove(&ticket);
+        drain.complete(accepted(ticket, outbox.now), outbox.now, 0.5, &mut batch);
+        outbox.settle(&mut drain, &mut batch);
+    }
+    assert_eq!((outbox.rows.len(), sent), (0, 1_000));
+    // As many as there is room for: half of it for a single client.
+    assert!(most > HELD_BYTES / 10 && most < HELD_BYTES / 2, "{most}");
+}
+
+#[test]
+fn a_client_whose_endpoint_hangs_leaves_room_to_the_others() {
+    let mut drain = drain_of(&["hangs", "works"], 800);
+    let mut outbox = Outbox::default();
+    for id in 1..=500 {
+        outbox.put("hangs", &format!("p{id}"), 5, id, &of_bytes(50_000));
+    }
+    // A large one of it hangs, too.
+    outbox.put("hangs", "large", 9, 501, &of_bytes(4 * LARGE_BYTES));
+    let mut batch = Batch::default();
+    let mut hanging = 0;
+    while drain.wants_to_claim(outbox.now) {
+        hanging += outbox.claim(&mut drain, outbox.now, &mut batch).len();
+    }
+    assert!(hanging > 10, "{hanging}");
+    for id in 1_001..=1_100 {
+        outbox.put("works", &format!("q{id}"), 0, id, &of_bytes(50_000));
+    }
+    drain.new_work();
+    let mut arrived = 0;
+    while drain.wants_to_claim(outbox.now) {
+        for dispatch in outbox.claim(&mut drain, outbox.now, &mut batch) {
+            arrived += 1;
+            drain.complete(accepted(dispatch.ticket, outbox.now), outbox.now, 0.5, &mut batch);
+        }
+        outbox.settle(&mut drain, &mut batch);
+    }
+    assert_eq!(arrived, 100);
+}
+
+#[test]
+fn large_updates_go_one_at_a_time_and_small_ones_pass_them() {
+    let mut drain = drain_of(&["acme", "beta"], 100);
+    let mut outbox = Outbox::default();
+    for (id, client) in (1..=3).zip(["acme", "beta", "acme"]) {
+        outbox.put(client, &format!("large{id}"), 0, id, &of_bytes(4 * LARGE_BYTES));
+    }
+    for id in 4..=10 {
+        outbox.put("acme", &format!("small{id}"), 0, id, "{\"a\":\"1\"}");
+    }
+    let mut batch = Batch::default();
+    let mut large: BTreeMap<String, usize> = BTreeMap::new();
+    let mut small = 0;
+    let mut under_way: Vec<Dispatch> = Vec::new();
+    for _ in 0..1_000 {
+        while drain.wants_to_claim(outbox.now) {
+            under_way.extend(outbox.claim(&mut drain, outbox.now, &mut batch));
+        }
+        let posts = under_way
+            .iter()
+            .filter(|dispatch| dispatch.request.body.is_some())
+            .count();
+        assert!(posts <= 1, "{posts} large ones at once");
+        let Some(dispatch) = under_way.pop() else { break };
+        match &dispatch.request.body {
+            Some(body) => {
+                let profile = body.split('&').next().unwrap().to_owned();
+                *large.entry(profile).or_default() += 1;
+            }
+            None => {
+                assert!(large.len() <= 1, "it has waited for more than one");
+                small += 1;
+            }
+        }
+        let next = drain.complete(accepted(dispatch.ticket, outbox.now), outbox.now, 0.5, &mut batch);
+        under_way.extend(next);
+        outbox.settle(&mut drain, &mut batch);
+    }
+    assert_eq!((outbox.rows.len(), small, large.len()), (0, 7, 3), "{large:?}");
+    // A value of 40 kB each: one fits in a request.
+    let parts = (4 * LARGE_BYTES).div_ceil(40_000);
+    assert!(large.values().all(|count| *count == parts), "{large:?}");
+}
+
+/// What is left of a large update when the minute of its quota ends, or its client fails, goes on where it was: or it would never end.
+#[test]
+fn a_large_update_goes_on_where_it_was() {
+    let mut drain = drain_of(&["acme"], 100);
+    let mut outbox = Outbox::default();
+    outbox.put("acme", "large", 0, 1, &of_bytes(FLAT_BYTES - 10_000));
+    let mut batch = Batch::default();
+    let (mut sent, mut next, mut turns) = (0, Vec::new(), 0);
+    while !outbox.rows.is_empty() && turns < 100_000 {
+        turns += 1;
+        // Each answer takes two seconds: the quota's minute ends again and again. Each 50th is an error.
+        outbox.now = outbox.now.plus(std::time::Duration::from_secs(2));
+        if next.is_empty() && drain.wants_to_claim(outbox.now) {
+            next = outbox.claim(&mut drain, outbox.now, &mut batch);
+        }
+        if let Some(dispatch) = next.pop() {
+            sent += 1;
+            let report = if sent % 50 == 0 {
+                answered(dispatch.ticket, outbox.now, 503, "no")
+            } else {
+                accepted(dispatch.ticket, outbox.now)
+            };
+            next.extend(drain.complete(report, outbox.now, 0.5, &mut batch));
+        }
+        outbox.settle(&mut drain, &mut batch);
+    }
+    assert!(
+        outbox.rows.is_empty() && outbox.dead.is_empty(),
+        "{sent} sent, {:?}",
+        outbox.dead
+    );
+    let parts = FLAT_BYTES / 40_000;
+    assert!(sent >= parts && sent < parts * 11 / 10, "{sent} of {parts}");
+}
+
+#[test]
+fn what_is_too_large_is_refused_by_its_size() {
+    let mut drain = drain_of(&["acme"], 100);
+    let key = ProfileKey::new(ClientCode::parse("acme").unwrap(), IdKind::Mbox3rdPartyId, "p").unwrap();
+    let mut reading = Reading::new(vec![key]);
+    assert_eq!(drain.admit(&mut reading, 0, STORED_BYTES + 1), Admission::TooLarge);
+    assert_eq!(drain.admit(&mut reading, 0, STORED_BYTES), Admission::Read);
+    assert_eq!(
+        drain.admit(&mut reading, 1, 1),
+        Admission::Pass,
+        "there is no such profile"
+    );
+    let error = Error::ValueTooLarge {
+        bytes: STORED_BYTES + 1,
+    };
+    assert_eq!(error.kind(), ErrorKind::LimitExceeded);
+    assert!(error.detail().unwrap().contains(&STORED_BYTES.to_string()));
+    // It is buried, also if it comes alone.
+    let mut outbox = Outbox::default();
+    outbox.put("acme", "p", 0, 1, "{\"a\":{}}");
+    let mut batch = Batch::default();
+    let entry = Entry {
+        profile: 0,
+        id: 1,
+        attrs: Err(error),
+        attempts: 0,
+        enqueued_at: at(0),
+        retried: false,
+    };
+    drain.add(&mut reading, entry);
+    assert!(drain.claim_read(reading, &mut batch).is_empty());
+    assert_eq!(batch.dead[0].reason, "invalid entry: value is too large");
+}
+
+#[test]
+fn attributes_are_bounded_in_number() {
+    let mut stored = Stored::default();
+    for n in 0..FLAT_ATTRS {
+        stored.put(n.to_string(), "x".into()).unwrap();
+    }
+    assert_eq!(stored.put("more".to_owned(), "x".into()), Err(Error::AttrsTooMany));
+    let members = (0..=FLAT_ATTRS)
+        .map(|i| format!("\"{i}\":1"))
+        .collect::<Vec<_>>()
+        .join(",");
+    let error = FlatAttrs::from_json(&format!("{{{members}}}"), &Default::default()).unwrap_err();
+    assert_eq!(
+        (error.clone(), error.kind()),
+        (Error::AttrsTooMany, ErrorKind::LimitExceeded)
+    );
+    assert!(error.detail().unwrap().contains("65536"));
+    let mut stored = Stored::default();
+    stored.put("a".to_owned(), "x".repeat(FLAT_BYTES - 1).into()).unwrap();
+    assert_eq!(stored.put("b".to_owned(), "".into()), Err(Error::AttrsTooLarge));
+}
+
+fn any_attrs() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let value =
+        prop_oneof![8 => "[a-zé&]{0,30}".boxed(), 1 => (1_usize..18_000).prop_map(|n| "ü".repeat(n / 6)).boxed()];
+    prop::collection::btree_map("[a-z]{1,8}", value, 1..60)
+}
+
+fn flat(pairs: &BTreeMap<String, String>) -> FlatAttrs {
+    let mut stored = Stored::default();
+    for (name, value) in pairs {
+        stored.put(name.clone(), value.clone().into()).unwrap();
+    }
+    stored.finish().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// One at a time, they are the requests that are made at once.
+    #[test]
+    fn a_plan_makes_the_same_requests(pairs in any_attrs(), policy in 0..3) {
+        let policy = [MethodPolicy::Auto, MethodPolicy::Get, MethodPolicy::Post][policy as usize];
+        let key = ProfileKey::new(ClientCode::parse("acme").unwrap(), IdKind::Mbox3rdPartyId, "p").unwrap();
+        let mut left = flat(&pairs);
+        let endpoint = Endpoint::default();
+        let all = request::build(&endpoint, &key, &left, policy);
+        let plan = Plan::of(&endpoint, &key, &left, policy);
+        let (Ok(all), Ok(plan)) = (&all, &plan) else {
+            prop_assert_eq!(all.as_ref().err(), plan.as_ref().err());
+            return Ok(());
+        };
+        prop_assert_eq!(plan.parts(), all.len());
+        for request in all {
+            let next = plan.next(&key, &left);
+            prop_assert_eq!(next.as_ref(), Some(request));
+            let taken = left.take_first(request.attrs);
+            prop_assert_eq!(taken.len(), request.attrs);
+        }
+        prop_assert!(left.is_empty() && plan.next(&key, &left).is_none());
+    }
+
+    /// What merging says that it takes more is what it takes more.
+    #[test]
+    fn merging_counts_what_it_takes(first in any_attrs(), second in any_attrs()) {
+        let mut merged = flat(&first);
+        let before = merged.memory();
+        let growth = merged.merge(flat(&second));
+        prop_assert_eq!(merged.memory(), before.checked_add_signed(growth).unwrap());
+        let mut both = first.clone();
+        both.extend(second);
+        prop_assert_eq!(merged, flat(&both));
+    }
+}

@@ -1,0 +1,137 @@
+//! What the worker takes of memory, whatever waits, and what becomes of it when there is none.
+
+use std::fs;
+
+use support::mock_target::Recording;
+use support::{Cluster, sqlstate};
+
+use crate::site::{SOON, Site, WORKER};
+
+const MIB: u64 = 1024 * 1024;
+
+/// A field of a process' status, in bytes.
+fn status(pid: i32, field: &str) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process lives");
+    let line = text.lines().find_map(|line| line.strip_prefix(field));
+    let kib = line.and_then(|line| {
+        line.trim_start_matches(':')
+            .trim()
+            .strip_suffix(" kB")?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    });
+    kib.expect("a number of kB") * 1024
+}
+
+/// Anonymous memory: its own, in contrast to shared buffers.
+fn own(pid: i32) -> u64 {
+    status(pid, "RssAnon")
+}
+
+/// As large as an update may be, nearly.
+const LARGE: &str = "(select jsonb_object_agg('k' || g, repeat('v', 50000)) from generate_series(1, 310) g)";
+
+fn warm(site: &Site) -> i32 {
+    site.mock.record(Recording::Counters);
+    for n in 0..20 {
+        site.update(&format!("warm{n}"), r#"{"a": 1}"#);
+    }
+    site.wait_drained();
+    site.cluster.wait_backend(WORKER, SOON)
+}
+
+#[test]
+fn what_waits_is_held_in_bounded_memory_whatever_its_size() {
+    let site = Site::new("memory");
+    let worker = warm(&site);
+    let start = own(worker);
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    for profile in ["a", "b", "c", "a", "a"] {
+        site.db.batch(&format!(
+            "select target_profile_update('acme', 'mbox3rdPartyId', '{profile}', {LARGE})"
+        ));
+    }
+    site.db.batch(
+        "select count(target_profile_update('acme', 'mbox3rdPartyId', 'p' || i % 300,
+             jsonb_build_object('a' || i / 300, repeat('w', 40000)))) from generate_series(1, 3000) i;
+         -- by hand, larger than any update may be
+         insert into target_profile.outbox (client_code, id_kind, profile_id, attrs)
+             values ('acme', 'mbox3rdPartyId', 'huge', jsonb_build_object('a', repeat('x', 100000000)));
+         select target_profile.resume('acme')",
+    );
+    let mut highest = start;
+    support::wait::until("all to be sent", SOON * 3, || {
+        highest = highest.max(own(worker));
+        site.db
+            .query_one("select not exists (select from target_profile.outbox)", &[])
+            .get::<_, bool>(0)
+            .then_some(())
+    });
+    println!(
+        "worker {} MiB at its start, {} MiB at most, {} MiB at the end; high water of all {} MiB",
+        start / MIB,
+        highest / MIB,
+        own(worker) / MIB,
+        status(worker, "VmHWM") / MIB
+    );
+    assert!(
+        highest <= start + 64 * MIB,
+        "{} MiB above its start",
+        (highest - start) / MIB
+    );
+    support::wait::until("memory to go back", SOON, || {
+        (own(worker) <= start + 16 * MIB).then_some(())
+    });
+    assert_eq!(
+        site.db
+            .text("select string_agg(profile_id || ': ' || reason, ', ') from target_profile.dead_letter"),
+        "huge: invalid entry: value is too large"
+    );
+    assert_eq!(site.cluster.wait_backend(WORKER, SOON), worker);
+}
+
+#[test]
+fn a_worker_without_memory_says_so_and_goes_on_when_it_has_some() {
+    let site = Site::with(Cluster::builder("no_memory").conf("target_profile.poll_interval", "1s"));
+    let worker = warm(&site);
+    // Enough for small updates, not for a large one.
+    site.cluster.limit(worker, "as", status(worker, "VmSize") + 40 * MIB);
+    site.db.batch(&format!(
+        "select target_profile_update('acme', 'mbox3rdPartyId', 'large', {LARGE})"
+    ));
+    site.wait_until("select last_error like 'out of memory: an update of 155%' from target_profile.worker");
+    site.update("small", r#"{"a": 1}"#);
+    site.wait_until("select count(*) = 1 from target_profile.response where profile_id = 'small'");
+    site.cluster.limit(worker, "as", "unlimited");
+    site.wait_drained();
+    site.wait_until("select last_error is null from target_profile.worker");
+    // Not even for a small one.
+    site.cluster.limit(worker, "as", status(worker, "VmSize") + 8 * MIB);
+    site.update("small", r#"{"a": 2}"#);
+    site.wait_until("select last_error like 'claiming: out of memory%' from target_profile.worker");
+    site.cluster.limit(worker, "as", "unlimited");
+    site.wait_drained();
+    site.wait_until("select last_error is null from target_profile.worker");
+    assert_eq!(site.cluster.wait_backend(WORKER, SOON), worker, "the same process");
+    assert!(!site.cluster.log_contains("terminated by signal"));
+}
+
+#[test]
+fn a_value_that_is_too_large_is_refused_by_its_size() {
+    let site = Site::new("too_large");
+    site.db
+        .batch("create table huge as select jsonb_build_object('a', repeat('x', 200000000)) as attrs");
+    for function in ["target_profile_update", "target_profile_preview"] {
+        let error = site
+            .db
+            .try_batch(&format!(
+                "select {function}('acme', 'mbox3rdPartyId', 'p', attrs) from huge"
+            ))
+            .unwrap_err();
+        assert_eq!(sqlstate(&error), "54000");
+    }
+    // By its size alone: the session has not even uncompressed it.
+    let session = site.db.pid();
+    assert!(own(session) < 100 * MIB, "{} MiB", own(session) / MIB);
+}

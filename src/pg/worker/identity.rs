@@ -65,7 +65,7 @@ impl Identity {
             unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
             // A commit is seen by a snapshot before it is told to the caches of names: what the snapshot shows must not be reached as
             // the superuser that the process still is.
-            if outbox.is_some() || Spi::connect(|client| guests::outbox(client))?.is_none() {
+            if outbox.is_some() || Spi::connect(guests::outbox)?.is_none() {
                 return Ok(outbox);
             }
             // SAFETY: the one pushed above.

@@ -1,4 +1,4 @@
--- The relations and functions of the extension $1 and whatever its tables have below them; with what is wrong, if they belong to
+-- The tables, sequences and functions of the extension $1 and whatever its tables have below them; with what is wrong, if they belong to
 -- somebody who may not do what the owner of the outbox, $2, may: what he attaches to them must not run with that owner's rights. The
 -- other way round a function runs with the rights of its own owner, which must not be more either.
 WITH RECURSIVE member AS (
@@ -15,7 +15,7 @@ SELECT c.oid,
         pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, c.oid, 0)
     END AS foreign_object,
     pg_catalog.pg_get_userbyid(c.relowner)::pg_catalog.text AS owner
-FROM relation r JOIN pg_catalog.pg_class c ON c.oid = r.oid
+FROM relation r JOIN pg_catalog.pg_class c ON c.oid = r.oid AND c.relkind IN ('r', 'p', 'f', 'S')
 UNION ALL
 SELECT p.oid,
     CASE WHEN NOT (pg_catalog.pg_has_role(p.proowner, $2, 'USAGE') AND pg_catalog.pg_has_role($2, p.proowner, 'USAGE')) THEN

@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 
 use super::catalog::Known;
 use super::errors::Fault;
-use super::session::with_pinned_path;
+use super::session::{PINNED_PATH, with_settings};
 
 /// Runs `work` as the owner of the outbox and with a pinned `search_path`, and goes back to the caller's identity and settings however
 /// it ends.
@@ -22,7 +22,7 @@ use super::session::with_pinned_path;
 /// # Errors
 /// There is no outbox: the extension is being dropped.
 pub fn as_owner<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    as_owner_unpinned(|| with_pinned_path(work))
+    as_owner_unpinned(|| with_settings(&PINNED_PATH, work))
 }
 
 /// The same for `work` that looks up no name, and runs no code that could: it costs a third of a microsecond and not a few.

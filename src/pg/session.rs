@@ -19,6 +19,9 @@ pub const TEXT: [(&CStr, &CStr); 7] = [
 /// Names are found in pg_catalog; pg_temp, which is searched first for types and tables where it is not named, comes last.
 const PATH: &CStr = c"pg_catalog, pg_temp";
 
+/// As one of the settings that some work needs.
+pub const PINNED_PATH: [(&CStr, &CStr); 1] = [(c"search_path", PATH)];
+
 /// Runs `work` with names resolved in pg_catalog, whatever the session's `search_path` is: what is parsed or planned there, and what
 /// functions without a `search_path` of their own look up.
 pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
@@ -30,11 +33,11 @@ pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
     if path == Some(PATH) {
         work()
     } else {
-        with_settings(&[(c"search_path", PATH)], work)
+        with_settings(&PINNED_PATH, work)
     }
 }
 
-/// Runs `work` with other settings, which are those of the session again afterwards.
+/// Runs `work` with other settings. Afterwards all settings are those of the session again, whatever code of others has run and has set.
 pub fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -> T {
     // SAFETY: a nesting level for settings, as functions with SET clauses have one. An error in `work` ends it with the (sub)transaction.
     unsafe {
@@ -52,7 +55,7 @@ pub fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -
             );
         }
         let done = work();
-        pg_sys::AtEOXact_GUC(true, level);
+        pg_sys::AtEOXact_GUC(false, level);
         done
     }
 }

@@ -24,6 +24,7 @@ mod published;
 mod quiet;
 mod quota;
 mod replication;
+mod rights;
 mod server_life;
 mod site;
 mod troubles;

@@ -13,6 +13,7 @@ use std::collections::HashSet;
 
 use pgrx::prelude::*;
 
+use super::guests;
 use super::queries::FOREIGN_OWNER;
 use crate::pg::errors::Fault;
 use crate::pg::owner::{Outbox, extension_of};
@@ -31,7 +32,7 @@ impl Identity {
     /// # Errors
     /// Something of the extension belongs to somebody else.
     pub fn assume() -> Result<Self, Fault> {
-        let outbox = locked_outbox();
+        let outbox = Self::look()?;
         let mut identity = Self {
             user: pg_sys::InvalidOid,
             context: 0,
@@ -40,7 +41,6 @@ impl Identity {
         // SAFETY: inside a transaction; a nesting level for settings, as functions with SET clauses have one, and plain getters and setters
         // of the process' identity. An abort puts all of them back.
         unsafe {
-            pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot());
             pg_sys::GetUserIdAndSecContext(&mut identity.user, &mut identity.context);
             identity.settings = pg_sys::NewGUCNestLevel();
             if let Some((outbox, extension)) = outbox {
@@ -57,6 +57,22 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The outbox, and a snapshot that is younger than its lock.
+    fn look() -> Result<Option<(Outbox, pg_sys::Oid)>, Fault> {
+        loop {
+            let outbox = locked_outbox();
+            // SAFETY: inside a transaction.
+            unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
+            // A commit is seen by a snapshot before it is told to the caches of names: what the snapshot shows must not be reached as
+            // the superuser that the process still is.
+            if outbox.is_some() || Spi::connect(|client| guests::outbox(client))?.is_none() {
+                return Ok(outbox);
+            }
+            // SAFETY: the one pushed above.
+            unsafe { pg_sys::PopActiveSnapshot() };
+        }
+    }
+
     /// Commits. Deferred triggers, if any, run as the owner still.
     pub fn commit(self) {
         // SAFETY: what `assume` has begun, in the order in which it has to end. The commit itself would keep the settings.
@@ -69,7 +85,7 @@ impl Identity {
     }
 }
 
-/// The outbox with its extension, locked against whoever would give it away or rebuild it; `None`: there is none.
+/// The outbox with its extension, locked against whoever would give it away or rebuild it; `None`: there is none that names lead to.
 fn locked_outbox() -> Option<(Outbox, pg_sys::Oid)> {
     let mut locked = None;
     loop {

@@ -33,11 +33,11 @@ DROP TABLE customer;
 CREATE TABLE customer (id integer PRIMARY KEY, tier text);
 SELECT target_profile.watch('customer', 'acme', 'mbox3rdPartyId', 'id', '{tier}');
 
--- triggers
+-- triggers: they run as the owner, so no name in them is looked up in the caller's search_path
 CREATE TABLE seen (what text, profile_id text);
 CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO seen VALUES (TG_WHEN || ' ' || TG_LEVEL, NEW.profile_id);
+    INSERT INTO public.seen VALUES (TG_WHEN || ' ' || TG_LEVEL, NEW.profile_id);
     RETURN NEW;
 END
 $$;

@@ -1,1 +1,2 @@
-SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'target_profile'
+-- Runs under the search_path of whoever looks at the view worker: every operator is qualified.
+SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname OPERATOR(pg_catalog.=) 'target_profile'

@@ -21,6 +21,7 @@ mod never_in_the_way;
 mod old_library;
 mod pg_upgrade;
 mod published;
+mod planted;
 mod quiet;
 mod quota;
 mod replication;

@@ -30,6 +30,7 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'TP000';
 EXCEPTION
     WHEN SQLSTATE 'TP000' THEN RETURN 'yes';
+    WHEN invalid_parameter_value THEN RETURN 'none';
     WHEN insufficient_privilege THEN RETURN '';
 END
 $$;

@@ -1,4 +1,5 @@
 -- What the trigger makes of a value, by its type: scalars exactly, and nothing that depends on the session's settings.
+SET extra_float_digits = 1;
 CREATE EXTENSION target_profile;
 SELECT target_profile.add_client('acme');
 

@@ -165,4 +165,13 @@ fn a_transaction_timeout_ends_no_process() {
     assert_eq!(mock.request_count(), 51);
     let log = cluster.log();
     assert!(!log.contains("due to transaction timeout"), "{log}");
+    // A backfill may be ended, and says beforehand by what.
+    db.batch(
+        "create table crm (id integer primary key, tier text);
+         select target_profile.watch('crm', 'acme', 'mbox3rdPartyId', 'id', '{tier}')",
+    );
+    db.batch("set transaction_timeout = '1 h'");
+    db.batch("call target_profile.backfill('crm')");
+    let said = "transaction_timeout is 3600000 ms: a chunk that takes longer ends this session";
+    cluster.wait_log(said, SOON);
 }

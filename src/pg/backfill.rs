@@ -46,11 +46,11 @@ use self::fault::BackfillFault;
 use self::reading::{Range, Reading};
 use self::run::{Done, Run};
 use self::table::{Table, Watch};
-use super::errors::{Fault, or_raise};
+use super::errors::{Fault, or_raise, warn};
 use super::outbox::{self, Unsendable};
 use super::owner::Outbox;
 use super::statement::Statement;
-use super::{clients, collector, row_update, value};
+use super::{clients, collector, row_update, session, value};
 
 thread_local! {
     static MAY_STOP: Statement = const {
@@ -189,6 +189,13 @@ fn begin(
     }
     // Of an earlier run the place is taken over, and not the words.
     run::is_mine(run.id, written);
+    if let Some(limit) = session::transaction_timeout() {
+        // The end of the session itself is beyond the reach of the procedure, and of backfill_run.
+        warn(
+            &format!("transaction_timeout is {limit} ms: a chunk that takes longer ends this session"),
+            "What was done until then stays done, and the same call goes on. Set transaction_timeout = 0, or use a smaller chunk.",
+        );
+    }
     if sorts {
         notice!(
             "no index of table {} gives the order of its ids: each chunk reads and sorts the whole table",

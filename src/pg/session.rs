@@ -37,6 +37,16 @@ pub fn with_pinned_path<T>(work: impl FnOnce() -> T) -> T {
     }
 }
 
+/// After how many milliseconds a transaction ends its session, if there is such a limit: from PostgreSQL 17 on.
+pub fn transaction_timeout() -> Option<u32> {
+    // SAFETY: a look-up by name; the answer is a C string, or null where the setting does not exist.
+    let value = unsafe {
+        let value = pg_sys::GetConfigOption(c"transaction_timeout".as_ptr(), true, false);
+        (!value.is_null()).then(|| CStr::from_ptr(value).to_string_lossy().into_owned())
+    };
+    value?.parse().ok().filter(|limit| *limit > 0)
+}
+
 /// Runs `work` with other settings. Afterwards all settings are those of the session again, whatever code of others has run and has set.
 pub fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -> T {
     // SAFETY: a nesting level for settings, as functions with SET clauses have one. An error in `work` ends it with the (sub)transaction.

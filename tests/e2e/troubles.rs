@@ -125,6 +125,7 @@ fn a_transaction_timeout_ends_no_process() {
     );
     cluster.set("transaction_timeout", "20ms");
     cluster.restart(support::Mode::Fast);
+    let mark = cluster.log_mark();
     let db = cluster.client("postgres", "tester");
     let mock = support::MockTarget::builder().create_unknown(true).start();
     db.batch("create extension target_profile");
@@ -163,6 +164,15 @@ fn a_transaction_timeout_ends_no_process() {
     cluster.wait_sql(&db, drained, SOON);
     assert_eq!((pid(WORKER), pid("target_profile launcher")), (worker, launcher));
     assert_eq!(mock.request_count(), 51);
-    let log = cluster.log();
+    let log = cluster.log_since(mark);
     assert!(!log.contains("due to transaction timeout"), "{log}");
+    // A backfill may be ended, and says beforehand by what.
+    db.batch(
+        "create table crm (id integer primary key, tier text);
+         select target_profile.watch('crm', 'acme', 'mbox3rdPartyId', 'id', '{tier}')",
+    );
+    db.batch("set transaction_timeout = '1 h'");
+    db.batch("call target_profile.backfill('crm')");
+    let said = "transaction_timeout is 3600000 ms: a chunk that takes longer ends this session";
+    cluster.wait_log(said, SOON);
 }

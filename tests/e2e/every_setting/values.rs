@@ -25,6 +25,8 @@ const HOSTILE: &[(&str, [&str; 2])] = &[
     ("application_name", ["'x%s%n'", "'target_profile worker'"]),
     ("backtrace_functions", ["'errfinish'", "'exec_simple_query'"]),
     ("client_encoding", ["'LATIN1'", "'WIN1252'"]),
+    // With debug_print_plan and its like a session of debug5 reads more than it does.
+    ("client_min_messages", ["error", "notice"]),
     ("createrole_self_grant", ["'set'", "'set, inherit'"]),
     ("DateStyle", ["'SQL, DMY'", "'German'"]),
     ("debug_discard_caches", ["0", "0"]),

@@ -1,7 +1,14 @@
 -- Runs with the owner's rights under the caller's search_path: every name is qualified. The ids were drawn when the rows were
--- collected, in their order.
+-- collected, in their order. One that another entry has already (the sequence was set back) is drawn anew.
 INSERT INTO target_profile.outbox (id, client_code, id_kind, profile_id, attrs, priority, source)
-SELECT e.id, e.client_code, e.id_kind, e.profile_id, e.attrs::pg_catalog.jsonb, e.priority, e.source
+SELECT
+    CASE
+        WHEN EXISTS (SELECT FROM target_profile.outbox o WHERE o.id OPERATOR(pg_catalog.=) e.id)
+        THEN target_profile._free_id()
+        ELSE e.id
+    END,
+    e.client_code, e.id_kind, e.profile_id, e.attrs::pg_catalog.jsonb, e.priority, e.source
 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
     pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))
     AS e (id, client_code, id_kind, profile_id, attrs, priority, source)
+RETURNING id

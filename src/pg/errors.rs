@@ -59,6 +59,9 @@ pub enum Fault {
     /// A trigger that cannot do its work as it was created.
     #[error("{0}")]
     Trigger(TriggerFault),
+    /// What Postgres says of a table or a sequence of ours, where it must not end what somebody else does.
+    #[error("the tables of target_profile cannot be used: {0}")]
+    Refused(String),
     /// A result of our own SQL that is not what it must be: a bug, or tables changed by hand.
     #[error("unexpected result of an internal query: {0}")]
     Spi(#[from] pgrx::spi::Error),
@@ -88,6 +91,14 @@ pub enum TriggerFault {
         /// It.
         expression: String,
         /// What Postgres says.
+        message: String,
+    },
+    /// A value that cannot be read.
+    #[error("a value of the row cannot be sent")]
+    Value {
+        /// The attribute, or that it is the id.
+        what: String,
+        /// What is wrong with it.
         message: String,
     },
     /// The row has no id.
@@ -226,9 +237,11 @@ impl Fault {
             Self::Watch(fault) => fault.sqlstate(),
             Self::Backfill(fault) => fault.sqlstate(),
             Self::ReadOnly => PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-            Self::BadClient { .. } | Self::WaitForOwn(_) | Self::WaitInFixedSnapshot | Self::NotPreloaded => {
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
-            }
+            Self::BadClient { .. }
+            | Self::WaitForOwn(_)
+            | Self::WaitInFixedSnapshot
+            | Self::NotPreloaded
+            | Self::Refused(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Spi(_) | Self::Internal(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -246,6 +259,7 @@ impl Fault {
             Self::Trigger(TriggerFault::IdExpression { expression, message }) => {
                 Some(format!("The expression is {}: {message}.", quoted(expression)))
             }
+            Self::Trigger(TriggerFault::Value { what, message }) => Some(format!("It is {what}: {message}.")),
             Self::WaitForOwn(id) | Self::UnknownEntry(id) => Some(format!("The entry is {id}.")),
             _ => None,
         }
@@ -288,6 +302,10 @@ impl Fault {
             Self::Trigger(TriggerFault::IdExpression { .. }) => {
                 "Wire the table anew with an id_column that can be computed of every row."
             }
+            Self::Trigger(TriggerFault::Value { .. }) => {
+                "Leave out the column, or rows with such a value by a WHEN condition of the trigger."
+            }
+            Self::Refused(_) => "See what was done to the tables of the schema target_profile, and undo it.",
             Self::Trigger(TriggerFault::NullId(_) | TriggerFault::NullIdExpression(_)) => {
                 "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."
             }
@@ -344,6 +362,18 @@ pub fn warn(message: &str, hint: &str) {
         message.to_owned(),
         "target_profile",
     )
+    .set_hint(hint.to_owned())
+    .report(PgLogLevel::WARNING);
+}
+
+/// The same with a detail.
+pub fn tell(message: &str, detail: &str, hint: &str) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        message.to_owned(),
+        "target_profile",
+    )
+    .set_detail(detail.to_owned())
     .set_hint(hint.to_owned())
     .report(PgLogLevel::WARNING);
 }

@@ -8,6 +8,7 @@ use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
+use super::clients::local_transaction_id;
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
 use super::launcher;
@@ -15,7 +16,7 @@ use super::owner::{Outbox, as_owner};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
-use super::{unguarded, wake};
+use super::{subtransaction, unguarded, wake};
 
 thread_local! {
     static ENQUEUE: Statement = const {
@@ -23,13 +24,6 @@ thread_local! {
         Statement::new(
             include_str!("../../sql/queries/enqueue.sql"),
             &[INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID],
-        )
-    };
-    static DEAD_LETTER: Statement = const {
-        use pg_sys::BuiltinOid::{INT2OID, TEXTOID};
-        Statement::new(
-            include_str!("../../sql/queries/dead_letter.sql"),
-            &[TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, TEXTOID],
         )
     };
     static TOLD: Cell<bool> = const { Cell::new(false) };
@@ -41,7 +35,7 @@ thread_local! {
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
     let id = draw_id()?;
-    let row = Row {
+    let rows = [Row {
         id,
         client_code: key.client.as_str(),
         id_kind: key.kind.as_str(),
@@ -49,19 +43,23 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         attrs,
         priority,
         source,
-    };
-    as_owner(|| insert(&[row]))?;
+    }];
+    let id = as_owner(|| {
+        if insertion::insert(&rows)? {
+            Ok(id)
+        } else {
+            Ok(insert_by_statement(&rows)?.unwrap_or(id))
+        }
+    })?;
     wake::at_commit();
     Ok(id)
 }
 
-fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
-    if insertion::insert(rows)? {
-        return Ok(());
-    }
+/// Whatever the table has on it. The answer is the id of the first row, which is another one than the row's if that was taken.
+fn insert_by_statement(rows: &[Row<'_>]) -> Result<Option<i64>, Fault> {
     Spi::connect_mut(|client| {
         ENQUEUE.with(|statement| {
-            statement.update(
+            let inserted = statement.update(
                 client,
                 &[
                     rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
@@ -76,7 +74,10 @@ fn insert(rows: &[Row<'_>]) -> Result<(), Fault> {
                     texts(rows, |row| row.source).into(),
                 ],
             )?;
-            Ok(())
+            match inserted.into_iter().next() {
+                Some(row) => Ok(row.get::<i64>(1)?),
+                None => Ok(None),
+            }
         })
     })
 }
@@ -109,6 +110,17 @@ pub struct Entry {
     pub profile_id: ProfileId,
     /// What it sets.
     pub attrs: FlatAttrs,
+    /// What becomes of it when the outbox does not take it.
+    pub otherwise: Otherwise,
+}
+
+/// What becomes of an entry that the outbox does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// A dead letter: somebody writes a row.
+    Bury,
+    /// An error: somebody asks for entries.
+    Raise,
 }
 
 impl Entry {
@@ -136,17 +148,95 @@ pub fn draw_id() -> Result<i64, Fault> {
     })
 }
 
+/// An id for an entry of a row that is being written, whatever is wrong with the sequence. The first one in a transaction is drawn in
+/// a subtransaction (which has no id); those that follow cannot fail: the lock is held, and the end of the sequence is far.
+///
+/// # Errors
+/// Why there is none.
+pub fn draw_id_of_row() -> Result<i64, Fault> {
+    thread_local! {
+        static DRAWN: Cell<(u32, bool)> = const { Cell::new((0, false)) };
+    }
+    // SAFETY: inside a transaction.
+    let transaction = unsafe { local_transaction_id() };
+    if DRAWN.get() == (transaction, true) {
+        return draw_id();
+    }
+    let id = subtransaction::attempt(draw_id).map_err(Fault::Refused)??;
+    let sequence = Outbox::find()
+        .ok_or(Fault::Internal("target_profile.outbox does not exist"))?
+        .sequence;
+    // SAFETY: a sequence.
+    let room = unsafe { most_of(sequence) }.saturating_sub(id);
+    DRAWN.set((transaction, room > FAR));
+    Ok(id)
+}
+
+/// So many ids may be drawn by all others while a transaction runs.
+const FAR: i64 = 1 << 40;
+
+/// The last value that a sequence gives.
+///
+/// # Safety
+/// Inside a transaction.
+unsafe fn most_of(sequence: pg_sys::Oid) -> i64 {
+    // SAFETY: a look-up in the system cache; the tuple is released when its copy has been made.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::SEQRELID as i32, sequence.into());
+        if tuple.is_null() {
+            return 0;
+        }
+        let column = |number: i16| {
+            let mut is_null = true;
+            pg_sys::SysCacheGetAttr(pg_sys::SysCacheIdentifier::SEQRELID as i32, tuple, number, &mut is_null)
+        };
+        // seqincrement, seqmax and seqcycle, none of which is ever NULL.
+        let (increment, most, cycles) = (
+            column(4).value() as i64,
+            column(5).value() as i64,
+            column(8).value() != 0,
+        );
+        let most = if increment > 0 && !cycles { most } else { 0 };
+        pg_sys::ReleaseSysCache(tuple);
+        most
+    }
+}
+
+/// Writes entries as they are written into a table that is as it was made, which does not fail; and has the worker woken at the
+/// commit. `false`: nothing was done, because the table has something of somebody else's on it, or somebody has locked it.
+///
+/// # Errors
+/// There is no outbox. What ends any statement is raised by Postgres.
+pub fn insert_plainly(entries: &[Entry]) -> Result<bool, Fault> {
+    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    // SAFETY: inside a transaction. To wait for a lock may fail.
+    if !unsafe { pg_sys::ConditionalLockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) } {
+        return Ok(false);
+    }
+    let rows = rows(entries);
+    let _writable = Writable::again();
+    let done = with_transaction_snapshot(|| as_owner(|| insertion::insert(&rows)))?;
+    if done {
+        wake::at_commit();
+    }
+    Ok(done)
+}
+
 /// Writes entries with one statement and has the worker woken at the commit. Also at the end of a transaction, when nothing of the
 /// caller's is running any more.
 ///
 /// # Errors
 /// Whatever fails is raised by Postgres.
-pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
-    // Dropped meanwhile by this very transaction: the entries would have gone with it.
-    if Outbox::find().is_none() {
-        return Ok(());
-    }
-    let rows: Vec<Row<'_>> = entries
+pub fn insert_many(entries: &[Entry]) -> Result<(), Fault> {
+    let rows = rows(entries);
+    let _writable = Writable::again();
+    with_transaction_snapshot(|| as_owner(|| insert_by_statement(&rows)))?;
+    wake::at_commit();
+    Ok(())
+}
+
+fn rows(entries: &[Entry]) -> Vec<Row<'_>> {
+    entries
         .iter()
         .map(|entry| Row {
             id: entry.id,
@@ -157,20 +247,17 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
             priority: entry.origin.priority,
             source: &entry.origin.source,
         })
-        .collect();
-    let _writable = Writable::again();
-    with_transaction_snapshot(|| as_owner(|| insert(&rows)))?;
-    wake::at_commit();
-    Ok(())
+        .collect()
 }
 
 /// A transaction that was made read-only after its rows had been written still writes what belongs to them.
-struct Writable {
+pub struct Writable {
     was_read_only: bool,
 }
 
 impl Writable {
-    fn again() -> Self {
+    /// Until it is dropped.
+    pub fn again() -> Self {
         // SAFETY: a plain flag of the backend.
         unsafe {
             let was_read_only = pg_sys::XactReadOnly;
@@ -187,49 +274,11 @@ impl Drop for Writable {
     }
 }
 
-/// What is known of an update that cannot be sent.
-#[derive(Debug, Default)]
-pub struct Unsendable {
-    /// The client code as it was given.
-    pub client_code: Option<String>,
-    /// The id kind as it was given.
-    pub id_kind: Option<String>,
-    /// The id as it was given.
-    pub profile_id: Option<String>,
-    /// The attributes as far as they could be read, as JSON.
-    pub attrs: Option<String>,
-    /// As in the outbox.
-    pub priority: i16,
-}
-
-/// Writes a dead letter in the caller's transaction, for a row that cannot be a valid update.
+/// Whether the transaction may write.
 ///
 /// # Errors
-/// As [`enqueue`].
-pub fn bury(update: Unsendable, source: &str, reason: &str) -> Result<(), Fault> {
-    must_be_writable()?;
-    as_owner(|| {
-        Spi::connect_mut(|client| {
-            DEAD_LETTER.with(|statement| {
-                statement.update(
-                    client,
-                    &[
-                        update.client_code.into(),
-                        update.id_kind.into(),
-                        update.profile_id.into(),
-                        update.attrs.into(),
-                        update.priority.into(),
-                        source.into(),
-                        reason.into(),
-                    ],
-                )?;
-                Ok(())
-            })
-        })
-    })
-}
-
-fn must_be_writable() -> Result<(), Fault> {
+/// It may not.
+pub fn must_be_writable() -> Result<(), Fault> {
     // SAFETY: plain readers of the backend's state.
     if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
         Err(Fault::ReadOnly)

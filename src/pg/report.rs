@@ -31,6 +31,10 @@ pub struct Report {
     /// When the last error happened, in Postgres' time; 0 for never.
     pub last_error_at: i64,
     last_error: Text,
+    /// How many updates of rows could be written nowhere.
+    lost: u64,
+    /// Why the last one could not.
+    lost_reason: Text,
     /// The version of the database's SQL objects, empty for unknown.
     sql_version: Text,
     in_flight: [InFlight; MAX_IN_FLIGHT_LIMIT as usize],
@@ -140,6 +144,8 @@ impl Report {
         since: 0,
         last_error_at: 0,
         last_error: Text::EMPTY,
+        lost: 0,
+        lost_reason: Text::EMPTY,
         sql_version: Text::EMPTY,
         in_flight: [InFlight {
             profile: 0,
@@ -163,6 +169,25 @@ impl Report {
     /// Says what is wrong at present, empty for nothing; when the last error was stays.
     pub fn set_standing(&mut self, text: &str) {
         self.last_error.set(text);
+    }
+
+    /// Counts updates of rows that could be written nowhere.
+    pub fn add_lost(&mut self, count: u64, reason: &str, at: i64) {
+        self.lost = self.lost.saturating_add(count);
+        self.lost_reason.set(reason);
+        self.last_error_at = at;
+    }
+
+    /// What there is to say of them, if any.
+    pub fn lost(&self) -> Option<String> {
+        (self.lost > 0).then(|| {
+            format!(
+                "{} updates of watched tables were lost since the server started, because they could not be written to \
+                 target_profile.dead_letter: {}",
+                self.lost,
+                self.lost_reason.get()
+            )
+        })
     }
 
     /// The version of the database's SQL objects, empty for unknown.

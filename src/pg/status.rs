@@ -51,24 +51,25 @@ fn _workers() -> TableIterator<
             (report.pid != 0).then_some(report.pid),
             report.state.as_str().to_owned(),
             time(report.since),
-            told(sql_version.as_deref(), Some(report.last_error())),
+            told(sql_version.as_deref(), Some(report.last_error()), report.lost()),
             time(report.last_error_at),
         ));
     }
     if let Some(database) = mine {
         let (state, error) = absence();
-        let error = told(sql_version.as_deref(), Some(error));
+        let error = told(sql_version.as_deref(), Some(error), None);
         rows.push((database_name(database), None, state.to_owned(), None, error, None));
     }
     TableIterator::new(rows)
 }
 
-/// The last error, after what there is to do about SQL of another version.
-fn told(sql_version: Option<&str>, error: Option<String>) -> Option<String> {
+/// The last error, after what there is to do about SQL of another version, and before what was lost.
+fn told(sql_version: Option<&str>, error: Option<String>, lost: Option<String>) -> Option<String> {
     let advice = versions::advice_for(sql_version).map(|advice| advice.line());
     let told: Vec<String> = advice
         .into_iter()
         .chain(error.filter(|error| !error.is_empty()))
+        .chain(lost)
         .collect();
     (!told.is_empty()).then(|| told.join("; "))
 }

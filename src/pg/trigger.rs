@@ -12,11 +12,13 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTrigger};
 use serde_json::Value;
+use target_profile_core::burial::Unsendable;
 use target_profile_core::error::Error as CoreError;
 use target_profile_core::watch::{OnInvalid, Selection};
 
 use super::errors::{Fault, TriggerFault, or_raise};
-use super::outbox::{self, Origin, Unsendable};
+use super::outbox::{Origin, Otherwise};
+use super::row_update::Values;
 use super::wiring::{self, Arguments, Column, Id, Mapped, Wiring};
 use super::{collector, row_update, unguarded, value};
 
@@ -95,9 +97,6 @@ struct Change<'a> {
     way: Way,
 }
 
-/// Attributes as they are in the row.
-type Values<'w> = Vec<(&'w str, Value)>;
-
 impl Change<'_> {
     fn enqueue(&self) -> Result<(), Fault> {
         let event = self.trigger.event();
@@ -118,24 +117,27 @@ impl Change<'_> {
         } else {
             Selection::All
         };
-        let values = match self.values(&wiring, selection) {
-            Ok(values) if values.is_empty() => return Ok(()),
-            Ok(values) => values,
-            Err(fault) => return self.bury(fault, &[]),
-        };
-        match self.update(&wiring, &values) {
+        let values = self.values(&wiring, selection);
+        if let Some(fault) = values.fault {
+            return self.bury(fault, &values.read);
+        }
+        if values.read.is_empty() {
+            return Ok(());
+        }
+        match self.update(&wiring, &values.read) {
             Ok(Some((origin, (key, attrs)))) => match self.way {
-                Way::Insert => outbox::enqueue(&key, &attrs, origin.priority, &origin.source).map(|_| ()),
-                Way::Collect => collector::collect(origin, key.id, attrs),
+                Way::Insert => collector::enqueue(origin, key.id, attrs),
+                Way::Collect => collector::collect(origin, key.id, attrs, Otherwise::Bury),
             },
             Ok(None) => Ok(()),
-            Err(fault) => self.bury(fault, &values),
+            Err(fault) => self.bury(fault, &values.read),
         }
     }
 
-    fn values<'w>(&self, wiring: &'w Wiring, selection: Selection) -> Result<Values<'w>, Fault> {
+    fn values<'w>(&self, wiring: &'w Wiring, selection: Selection) -> Values<'w> {
         let row = self.row_after();
-        let mut values = Vec::with_capacity(wiring.mapped.len());
+        let mut values = Values::default();
+        values.read.reserve(wiring.mapped.len());
         for Mapped { name, column } in &wiring.mapped {
             let is_sent = match selection {
                 Selection::All => true,
@@ -146,11 +148,11 @@ impl Change<'_> {
                 let json = self.get(row, *column).map_or(Ok(Value::Null), |datum| {
                     // SAFETY: a value of the row, of the column's type.
                     unsafe { value::to_json(datum, column.oid) }
-                })?;
-                values.push((name.as_str(), json));
+                });
+                values.push(name.as_str(), json);
             }
         }
-        Ok(values)
+        values
     }
 
     /// The id of a row; `None`: it is NULL.
@@ -204,16 +206,18 @@ impl Change<'_> {
             return Err(fault);
         }
         let id_column = arguments.id_column().filter(|_| self.trigger.event().fired_for_row());
+        let profile_id = id_column
+            .and_then(|name| wiring::id(self.trigger, name).ok())
+            .and_then(|id| self.id(&id, self.row_after()).ok().flatten());
         let update = Unsendable {
-            client_code: arguments.client_code().map(str::to_owned),
-            id_kind: arguments.id_kind().map(str::to_owned),
-            profile_id: id_column
-                .and_then(|name| wiring::id(self.trigger, name).ok())
-                .and_then(|id| self.id(&id, self.row_after()).ok().flatten()),
-            attrs: row_update::attrs_to_bury(values),
-            priority: 0,
+            client_code: arguments.client_code(),
+            id_kind: arguments.id_kind(),
+            profile_id: profile_id.as_deref(),
+            attrs: values,
+            priority: arguments.options().map_or(0, |options| options.priority),
+            source: &wiring::source(self.trigger),
         };
-        outbox::bury(update, &wiring::source(self.trigger), &fault.reason())?;
+        collector::bury(update, &fault.reason())?;
         if first_in_statement(self.trigger.trigger().tgoid, &fault.to_string()) {
             fault.warn("The row was written; its update went to target_profile.dead_letter.");
         }

@@ -30,3 +30,4 @@ mod wait_events;
 mod watched;
 mod watched_never_in_the_way;
 mod ways_of_writing;
+mod write_wins;

@@ -162,7 +162,7 @@ fn with_notes(reason: &str, notes: &[String]) -> String {
     let mut whole = bounded(reason, REASON_BYTES / 2);
     for note in notes {
         // Writing to a String cannot fail.
-        let _ = write!(whole, "; {note}");
+        let _ = write!(whole, " ({note})");
     }
     bounded(&whole, REASON_BYTES)
 }
@@ -178,7 +178,7 @@ fn attrs(values: &[(&str, Value)], notes: &mut Vec<String>) -> Option<String> {
         object.insert(without_nul(name), fitting(value, &mut altered));
     }
     if altered {
-        notes.push("values that jsonb cannot hold are kept as text under an empty name".to_owned());
+        notes.push("values that jsonb cannot hold are kept as JSON text under an empty name".to_owned());
     }
     let whole = Value::Object(object).to_string();
     if whole.len() <= ATTRS_BYTES {
@@ -215,10 +215,7 @@ fn fitting(value: &Value, altered: &mut bool) -> Value {
         _ if fits(value) => value.clone(),
         _ => {
             *altered = true;
-            match value {
-                Value::String(text) => unsendable_text(text),
-                _ => unsendable_text(&value.to_string()),
-            }
+            unsendable_text(&value.to_string())
         }
     }
 }

@@ -358,7 +358,7 @@ impl Chunk<'_> {
             priority: origin.priority,
             source: &origin.source,
         };
-        collector::bury(update, &fault.reason())?;
+        collector::bury(update, &fault.reason(), false)?;
         if self.warned.insert(fault.to_string()) {
             fault.warn("The backfill goes on; the row's update went to target_profile.dead_letter.");
         }

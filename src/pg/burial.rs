@@ -10,9 +10,9 @@ use super::clock::postgres_now;
 use super::errors::{Fault, tell};
 use super::outbox::{Entry, Writable, must_be_writable};
 use super::owner::as_owner;
-use super::shared::Slot;
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
+use super::{report, shared};
 
 thread_local! {
     static WARNED: Cell<i64> = const { Cell::new(0) };
@@ -132,7 +132,7 @@ pub fn warn_lost(count: u64, message: &str) {
 
 /// Has the view `worker` show that a transaction, which is about to commit, has lost updates.
 pub fn count_lost(count: u64, message: &str) {
-    if let Some(slot) = Slot::of_my_database() {
-        slot.report(|report| report.add_lost(count, message, postgres_now()));
+    if shared::is_ready() {
+        report::add_lost(shared::my_database(), count, message, postgres_now());
     }
 }

@@ -14,7 +14,7 @@
 //! so is handed to its parent.
 
 use std::cell::{Cell, RefCell};
-use std::ffi::c_void;
+use std::ffi::{CString, c_void};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
@@ -29,6 +29,7 @@ use super::burial::{self, Buried};
 use super::errors::{Fault, or_raise};
 use super::outbox::{self, Entry, Origin, Otherwise};
 use super::owner::Outbox;
+use super::session::with_settings;
 use super::subtransaction;
 
 thread_local! {
@@ -65,7 +66,10 @@ pub fn enqueue(origin: &Rc<Origin>, profile_id: ProfileId, attrs: FlatAttrs) -> 
     let entries = [entry];
     match outbox::insert_plainly(&entries) {
         Ok(true) => Ok(()),
-        Ok(false) | Err(_) => entries.into_iter().try_for_each(push),
+        Ok(false) | Err(_) => {
+            entries.into_iter().try_for_each(push)?;
+            flush()
+        }
     }
 }
 
@@ -102,7 +106,10 @@ fn entry(
         otherwise,
     };
     match drawn {
-        Ok(id) => Ok(Some(entry(id))),
+        Ok(id) => {
+            outbox::tell_once_that_nothing_drains();
+            Ok(Some(entry(id)))
+        }
         Err(fault @ Fault::ReadOnly) => {
             lose(1, &fault.reason());
             Ok(None)
@@ -123,11 +130,12 @@ fn push(entry: Entry) -> Result<(), Fault> {
     if is_full { write(Place::Now) } else { Ok(()) }
 }
 
-/// Has what is known of a row, which cannot be a valid update, become a dead letter.
+/// Has what is known of a row, which cannot be a valid update, become a dead letter: at once, as long as subtransactions are left, or at
+/// the end of the statement.
 ///
 /// # Errors
 /// None but what ends any statement.
-pub fn bury(update: Unsendable<'_>, reason: &str) -> Result<(), Fault> {
+pub fn bury(update: Unsendable<'_>, reason: &str, at_once: bool) -> Result<(), Fault> {
     register();
     // Dead letters are ordered as entries are.
     let id = match outbox::draw_id_of_row() {
@@ -139,7 +147,8 @@ pub fn bury(update: Unsendable<'_>, reason: &str) -> Result<(), Fault> {
         Err(_) => None,
     };
     let letter = DeadLetter::of_row(update, reason);
-    keep(Buried { id, letter })
+    keep(Buried { id, letter })?;
+    if at_once { flush() } else { Ok(()) }
 }
 
 fn keep(buried: Buried) -> Result<(), Fault> {
@@ -191,11 +200,25 @@ fn attempt<T>(place: Place, work: impl FnOnce() -> Result<T, Fault>) -> Result<T
     USED.set(USED.get().saturating_add(1));
     let work = AssertUnwindSafe(work);
     let done = if place == Place::End {
-        subtransaction::attempt_at_end(work)
+        // The statement's own timeout is over by then; a lock is waited for no longer than it would have been.
+        let timeout = lock_timeout_at_end()
+            .map(|timeout| timeout.to_string())
+            .unwrap_or_default();
+        let timeout = CString::new(timeout).unwrap_or_default();
+        let settings = [(c"lock_timeout", timeout.as_c_str())];
+        let settings = if timeout.is_empty() { &[] } else { settings.as_slice() };
+        with_settings(settings, || subtransaction::attempt_at_end(work))
     } else {
         subtransaction::attempt(work)
     };
     done.and_then(|done| done.map_err(|fault| fault.reason()))
+}
+
+/// In milliseconds; `None`: as it is set.
+fn lock_timeout_at_end() -> Option<i32> {
+    // SAFETY: plain variables of the backend.
+    let (statement, lock) = unsafe { (pg_sys::StatementTimeout, pg_sys::LockTimeout) };
+    (statement > 0 && (lock == 0 || lock > statement)).then_some(statement)
 }
 
 fn write_entries(entries: Vec<Entry>, place: Place) -> Result<(), Fault> {

@@ -8,6 +8,7 @@ use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
+use super::catalog::Known;
 use super::clients::local_transaction_id;
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
@@ -137,6 +138,11 @@ impl Entry {
 pub fn draw_id() -> Result<i64, Fault> {
     must_be_writable()?;
     tell_once_that_nothing_drains();
+    draw()
+}
+
+fn draw() -> Result<i64, Fault> {
+    must_be_writable()?;
     let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
     // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
     // (target_profile_core::horizon).
@@ -160,9 +166,9 @@ pub fn draw_id_of_row() -> Result<i64, Fault> {
     // SAFETY: inside a transaction.
     let transaction = unsafe { local_transaction_id() };
     if DRAWN.get() == (transaction, true) {
-        return draw_id();
+        return draw();
     }
-    let id = subtransaction::attempt(draw_id).map_err(Fault::Refused)??;
+    let id = subtransaction::attempt(draw).map_err(Fault::Refused)??;
     let sequence = Outbox::find()
         .ok_or(Fault::Internal("target_profile.outbox does not exist"))?
         .sequence;
@@ -213,6 +219,9 @@ pub fn insert_plainly(entries: &[Entry]) -> Result<bool, Fault> {
     if !unsafe { pg_sys::ConditionalLockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) } {
         return Ok(false);
     }
+    if !has_only_our_indexes(outbox.table) {
+        return Ok(false);
+    }
     let rows = rows(entries);
     let _writable = Writable::again();
     let done = with_transaction_snapshot(|| as_owner(|| insertion::insert(&rows)))?;
@@ -220,6 +229,28 @@ pub fn insert_plainly(entries: &[Entry]) -> Result<bool, Fault> {
         wake::at_commit();
     }
     Ok(done)
+}
+
+/// How many indexes `sql/tables.sql` makes on the outbox.
+const INDEXES: i32 = 4;
+
+/// An index of somebody else's may be unique, or call a function that fails.
+fn has_only_our_indexes(table: pg_sys::Oid) -> bool {
+    thread_local! {
+        static OURS: Known<bool> = const { Known::new() };
+    }
+    let look = || {
+        // SAFETY: inside a transaction, with the lock on the table.
+        unsafe {
+            let relation = pg_sys::table_open(table, pg_sys::NoLock as pg_sys::LOCKMODE);
+            let indexes = pg_sys::RelationGetIndexList(relation);
+            let count = pg_sys::list_length(indexes);
+            pg_sys::list_free(indexes);
+            pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
+            count <= INDEXES
+        }
+    };
+    OURS.with(|known| known.get(|| Some(look()))).unwrap_or(false)
 }
 
 /// Writes entries with one statement and has the worker woken at the commit. Also at the end of a transaction, when nothing of the
@@ -287,7 +318,8 @@ pub fn must_be_writable() -> Result<(), Fault> {
     }
 }
 
-fn tell_once_that_nothing_drains() {
+/// A WARNING, if this database has no worker and will have none.
+pub fn tell_once_that_nothing_drains() {
     if TOLD.get() || Slot::of_my_database().is_some() {
         return;
     }

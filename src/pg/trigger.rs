@@ -217,7 +217,7 @@ impl Change<'_> {
             priority: arguments.options().map_or(0, |options| options.priority),
             source: &wiring::source(self.trigger),
         };
-        collector::bury(update, &fault.reason())?;
+        collector::bury(update, &fault.reason(), self.way == Way::Insert)?;
         if first_in_statement(self.trigger.trigger().tgoid, &fault.to_string()) {
             fault.warn("The row was written; its update went to target_profile.dead_letter.");
         }

@@ -75,7 +75,7 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, U
             Trust::May => subtransaction::attempt(std::panic::AssertUnwindSafe(|| read(datum, oid)))
                 .unwrap_or_else(|message| Err(Unread::other(message))),
             Trust::TooLarge(bytes) => Err(Unread::other(format!(
-                "{bytes} bytes are stored of it, and values of more than {READ_BYTES} are not read"
+                "it takes {bytes} bytes, and values of more than {READ_BYTES} are not read"
             ))),
         }
     }

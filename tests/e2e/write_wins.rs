@@ -1,11 +1,11 @@
 //! A write of a watched row passes, whatever its values are and whatever was done to the tables of the extension; and each update is in
 //! the outbox, a dead letter, or counted as lost where somebody sees it.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use support::{Cluster, Db, Match, Reply, sqlstate};
 
-use crate::site::{SOON, Site};
+use crate::site::Site;
 
 fn site(name: &str) -> Site {
     let site = Site::with(Cluster::builder(name).fsync(false).conf("log_min_messages", "fatal"));
@@ -143,9 +143,6 @@ const TYPES: &str = "
     create function w.null_in(cstring) returns w.shell language internal as 'int4in' immutable strict;
     create function w.null_out(w.shell) returns cstring language internal as 'int4out' immutable strict;
     create type w.shell (input = w.null_in, output = w.null_out, like = int4);
-    -- A base type whose output function fails for some values: for 0 here.
-    create table w.written (rows bigint);
-
     -- Writes a row for each text that the type takes, by both ways, as value and as id, and returns how many updates there must be.
     create function w.try(type regtype, literals text[]) returns bigint language plpgsql as $$
     declare
@@ -672,5 +669,4 @@ fn an_alias_of_the_id_kind_is_one_profile_with_its_name_also_for_a_buried_row() 
     assert_eq!(site.count("select target_profile.retry_all('nosuch')"), 1);
     site.wait_drained();
     assert_eq!(site.mock.value("nosuch", "mboxPC", "28.0", "seg").as_deref(), Some("x"));
-    let _ = (SOON, Duration::ZERO);
 }

@@ -38,7 +38,7 @@ SELECT * FROM buried();
 -- json that jsonb does not hold
 SELECT write('a', 'x', '{"k": "x\u0000y"}');
 SELECT write('a', 'x', '{"k\u0000": "x"}');
-SELECT write('a', 'x', '"\u0000"');
+SELECT write('a', 'x', '"x\u0000\u0001"');
 SELECT write('a/b', 'x', '1e999999');
 SELECT write('a/b', 'x', '{"n": [1e999999]}');
 SELECT write('a', 'x', '{"n": "\ud800"}');
@@ -59,13 +59,13 @@ SELECT * FROM buried();
 TRUNCATE watched, by_hand;
 
 -- values that cannot be read
-CREATE TYPE mood AS (a integer, b text);
+CREATE TYPE mood AS ENUM ('x');
 CREATE FUNCTION to_json(mood) RETURNS json LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no json of this'; END $$;
 CREATE CAST (mood AS json) WITH FUNCTION to_json(mood);
 CREATE TABLE moods (id text, v mood[]);
 CREATE TRIGGER t AFTER INSERT OR UPDATE ON moods
     FOR EACH ROW EXECUTE FUNCTION target_profile_trigger('acme', 'mboxPC', 'id', 'v');
-INSERT INTO moods VALUES ('a', ARRAY[(1, 'x')::mood]), ('b', '{}');
+INSERT INTO moods VALUES ('a', '{x}'), ('b', '{}');
 SELECT * FROM buried();
 DROP TABLE moods;
 CREATE TABLE moods (id json, v text);
@@ -138,11 +138,10 @@ SELECT id FROM buried();
 -- a bulk: one subtransaction for many rows, and few for many statements
 BEGIN;
 INSERT INTO watched SELECT 'b/' || n, 'x' FROM generate_series(1, 5000) n;
-SELECT age(backend_xmin) <= 3 AS few FROM pg_stat_activity WHERE pid = pg_backend_pid();
 DO $$ BEGIN FOR n IN 1..1000 LOOP INSERT INTO by_hand VALUES ('c/' || n, 'x'); INSERT INTO watched VALUES ('d/' || n, 'x'); END LOOP; END $$;
-SELECT count(DISTINCT xmin) <= 20 AS few FROM target_profile.dead_letter;
+SELECT count(DISTINCT xmin::text) <= 20 AS few FROM target_profile.dead_letter;
 COMMIT;
-SELECT count(*), count(DISTINCT xmin) <= 20 AS few FROM target_profile.dead_letter;
+SELECT count(*), count(DISTINCT xmin::text) <= 20 AS few FROM target_profile.dead_letter;
 DELETE FROM target_profile.dead_letter;
 
 -- on_invalid => 'error' keeps raising
@@ -156,7 +155,7 @@ SELECT * FROM buried();
 SELECT target_profile.unwatch('watched');
 TRUNCATE watched;
 INSERT INTO watched SELECT 'B' || n, 'x', '{"a": 1}' FROM generate_series(1, 20) n;
-INSERT INTO watched VALUES ('B10a', 'x', '{"a": "\u0000"}'), (noise(6000), 'x'), ('B10b', 'x', '"\ud800"'), ('B10c', repeat('x', 17000000));
+INSERT INTO watched VALUES ('B10a', 'x', '{"a": "\u0000"}'), (noise(6000), 'x', NULL), ('B10b', 'x', '"\ud800"'), ('B10c', repeat('x', 17000000), NULL);
 SELECT target_profile.watch('watched', 'acme', 'mbox3rdPartyId', 'id', '{v,j}');
 CALL target_profile.backfill('watched', chunk => 5);
 SELECT state, rows_done, entries, invalid, last_error FROM target_profile.backfill_progress;

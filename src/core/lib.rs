@@ -21,6 +21,7 @@ pub mod launcher;
 pub mod limits;
 pub mod losses;
 pub mod quota;
+pub mod redraw;
 pub mod request;
 pub mod retry;
 pub mod secret;

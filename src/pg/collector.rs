@@ -63,14 +63,14 @@ pub fn enqueue(origin: &Rc<Origin>, profile_id: ProfileId, attrs: FlatAttrs) -> 
     let Some(entry) = entry(origin, profile_id, attrs, Otherwise::Bury)? else {
         return Ok(());
     };
-    let entries = [entry];
-    match outbox::insert_plainly(&entries) {
-        Ok(true) => Ok(()),
-        Ok(false) | Err(_) => {
-            entries.into_iter().try_for_each(push)?;
-            flush()
-        }
+    let mut entries = vec![entry];
+    // Why it was not written is found when it is tried in another way.
+    let _ = outbox::insert_plainly(&mut entries);
+    if entries.is_empty() {
+        return Ok(());
     }
+    entries.into_iter().try_for_each(push)?;
+    flush()
 }
 
 /// Keeps an entry until the statement ends.
@@ -221,14 +221,17 @@ fn lock_timeout_at_end() -> Option<i32> {
     (statement > 0 && (lock == 0 || lock > statement)).then_some(statement)
 }
 
-fn write_entries(entries: Vec<Entry>, place: Place) -> Result<(), Fault> {
+fn write_entries(mut entries: Vec<Entry>, place: Place) -> Result<(), Fault> {
     if Outbox::find().is_none() {
         if is_dropped() {
             // Dropped meanwhile by this very transaction: the entries would have gone with it.
             return Ok(());
         }
-    } else if outbox::insert_plainly(&entries)? {
-        return Ok(());
+    } else {
+        outbox::insert_plainly(&mut entries)?;
+        if entries.is_empty() {
+            return Ok(());
+        }
     }
     if entries.iter().any(|entry| entry.otherwise == Otherwise::Raise) {
         return outbox::insert_many(&entries);
@@ -366,8 +369,11 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
 }
 
 fn write_or_hand_over(subtransaction: u32, parent: u32) -> Result<(), Fault> {
-    let entries = COLLECTED.with_borrow_mut(|collected| collected.take(subtransaction));
-    if !entries.is_empty() && !(Outbox::find().is_some() && outbox::insert_plainly(&entries)?) {
+    let mut entries = COLLECTED.with_borrow_mut(|collected| collected.take(subtransaction));
+    if !entries.is_empty() && Outbox::find().is_some() {
+        outbox::insert_plainly(&mut entries)?;
+    }
+    if !entries.is_empty() {
         COLLECTED.with_borrow_mut(|collected| {
             for entry in entries {
                 let _ = collected.push(subtransaction, entry.bytes(), entry);

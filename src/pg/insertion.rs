@@ -1,20 +1,20 @@
 //! Rows put into the outbox without a plan, as COPY and logical replication put theirs into a table: an entry is written in every
 //! transaction that changes a watched row, and to start and end an executor would cost more than the row.
 //!
-//! Only while the table is as the extension has made it. With a trigger, a constraint or a column of somebody else's, the INSERTs in
-//! `sql/queries` do it, which know all that there is to know about tables.
+//! Only while the table and its indexes are as the extension has made them ([`as_made`]). With a trigger, a constraint, a column or an
+//! index of somebody else's, the INSERTs in `sql/queries` do it, which know all that there is to know about tables.
 
-use std::cell::Cell;
+mod as_made;
 
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
 use target_profile_core::attrs::FlatAttrs;
+use target_profile_core::redraw;
 
-use super::catalog::{self, Known};
 use super::errors::Fault;
-use super::jsonb;
 use super::owner::Outbox;
-use super::unguarded;
+use super::{jsonb, unguarded, wake};
+use as_made::{COLUMNS, Index, MOST_INDEX_COLUMNS};
 
 /// What an entry brings along; the other columns are new or NULL.
 pub struct Row<'a> {
@@ -28,162 +28,253 @@ pub struct Row<'a> {
     pub source: &'a str,
 }
 
-/// As an INSERT locks a table and its indexes.
-const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
-
-/// Until the transaction ends: the next entry of the transaction finds it.
-const KEEP_LOCK: pg_sys::LOCKMODE = pg_sys::NoLock as pg_sys::LOCKMODE;
-
-const COLUMNS: usize = 12;
-
-/// The table as sql/tables.sql makes it.
-const LAYOUT: [(&str, pg_sys::Oid); COLUMNS] = [
-    ("id", pg_sys::INT8OID),
-    ("client_code", pg_sys::TEXTOID),
-    ("id_kind", pg_sys::TEXTOID),
-    ("profile_id", pg_sys::TEXTOID),
-    ("attrs", pg_sys::JSONBOID),
-    ("priority", pg_sys::INT2OID),
-    ("source", pg_sys::TEXTOID),
-    ("enqueued_at", pg_sys::TIMESTAMPTZOID),
-    ("attempts", pg_sys::INT4OID),
-    ("next_attempt_at", pg_sys::TIMESTAMPTZOID),
-    ("last_outcome", pg_sys::TEXTOID),
-    ("retried_at", pg_sys::TIMESTAMPTZOID),
-];
-
 /// So many rows go into the table together.
 const TOGETHER: usize = 256;
 
-/// Inserts the rows, in the rights of the current user, which must be the owner's. `false`: nothing was done, because the table is not
-/// as it was made.
+/// Inserts rows, in the rights of the current user, which must be the owner's. A row whose id is taken gets another one, and so does
+/// every row after it, so that they stay in their order. The answer is how many rows, from the first one on, are in the table: the
+/// others are left to an INSERT, because the table is not as it was made, or because no free id was found.
 ///
 /// # Errors
 /// There is no outbox. Whatever else fails is raised by Postgres.
-pub fn insert(rows: &[Row<'_>]) -> Result<bool, Fault> {
+pub fn insert(rows: &mut [Row<'_>]) -> Result<usize, Fault> {
     let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
-    // SAFETY: inside a transaction that may write. Locked as an INSERT locks it, until the transaction ends.
+    // SAFETY: inside a transaction that may write.
     unsafe {
-        let relation = pg_sys::table_open(outbox.table, LOCK);
-        let is_plain = is_plain(relation);
-        if is_plain {
-            Lease::of(relation).insert(relation, rows);
+        let Some(target) = as_made::Outbox::open(outbox.table) else {
+            return Ok(0);
+        };
+        let room = Room::new(&target, rows.len());
+        let mut stored = vec![Stored::EMPTY; rows.len().min(TOGETHER)];
+        let (mut done, mut attempts) = (0, 0);
+        while done < rows.len() {
+            let last = rows.len().min(done + TOGETHER);
+            let stored = &mut stored[..last - done];
+            let free = room.store(&target, &rows[done..last], stored);
             // What follows in this transaction sees the rows.
             pg_sys::CommandCounterIncrement();
+            done += free;
+            if done == last {
+                continue;
+            }
+            for taken in &mut stored[free..] {
+                pg_sys::simple_heap_delete(target.table, &mut taken.place);
+            }
+            pg_sys::CommandCounterIncrement();
+            let Some(passed_over) = redraw::passed_over(attempts) else {
+                break;
+            };
+            attempts += 1;
+            let rows = &mut rows[done..];
+            unguarded::guarded(|| {
+                for _ in 0..passed_over {
+                    unguarded::nextval_internal(outbox.sequence, false);
+                }
+                for row in rows {
+                    row.id = unguarded::nextval_internal(outbox.sequence, false);
+                }
+            });
+            // The sequence was set back: the worker may have read beyond these ids.
+            wake::all_at_commit();
         }
-        pg_sys::table_close(relation, KEEP_LOCK);
-        Ok(is_plain)
+        room.leave();
+        target.close();
+        Ok(done)
     }
 }
 
-/// Whether the table is as sql/tables.sql makes it.
-///
-/// # Safety
-/// An open relation.
-unsafe fn is_plain(relation: pg_sys::Relation) -> bool {
-    thread_local! {
-        static IS_PLAIN: Known<bool> = const { Known::new() };
-    }
-    let look = || {
-        // SAFETY: the caller's promise; what a relation points to lives as long as it is open.
-        unsafe {
-            let relation = &*relation;
-            let class = &*relation.rd_rel;
-            let constraints = (*relation.rd_att).constr.as_ref();
-            let descriptor = pgrx::PgTupleDesc::from_pg_unchecked(relation.rd_att);
-            class.relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
-                && !class.relispartition
-                && !class.relforcerowsecurity
-                && relation.trigdesc.is_null()
-                && relation.rd_rules.is_null()
-                && relation
-                    .rd_tableam
-                    .as_ref()
-                    .is_some_and(|methods| methods.multi_insert.is_some())
-                && constraints.is_none_or(|constraints| constraints.num_check == 0 && !constraints.has_generated_stored)
-                && descriptor.len() == COLUMNS
-                && descriptor.iter().zip(LAYOUT).all(|(column, (name, oid))| {
-                    !column.attisdropped && column.name() == name && column.atttypid == oid
-                })
-        }
-    };
-    IS_PLAIN.with(|known| known.get(|| Some(look()))).unwrap_or(false)
-}
-
-thread_local! {
-    /// Not while it is used: an index may lead here again, by a function that somebody has put into it.
-    static PREPARED: Cell<Option<Prepared>> = const { Cell::new(None) };
-}
-
-/// What an insertion needs, made once and kept while the catalog stays as it is. It holds memory of Postgres and nothing else:
-/// relations are opened for each insertion, and whatever an error has left of one is put right at the next.
+/// A row as it was stored. Its values live in the [`Room`].
 #[derive(Clone, Copy)]
-struct Prepared {
-    generation: u64,
-    state: *mut pg_sys::EState,
-    /// The table and one of its indexes.
-    target: *mut pg_sys::ResultRelInfo,
-    /// How many there are.
-    indexes: i32,
-    /// Each, while it is open.
-    relations: *mut pg_sys::Relation,
-    /// Its description.
-    infos: *mut *mut pg_sys::IndexInfo,
-    /// As many as [`TOGETHER`].
-    slots: *mut *mut pg_sys::TupleTableSlot,
-    /// Where the values of the rows are made, which go together.
-    values: pg_sys::MemoryContext,
+struct Stored {
+    values: [pg_sys::Datum; COLUMNS],
+    nulls: [bool; COLUMNS],
+    place: pg_sys::ItemPointerData,
 }
 
-impl Prepared {
+impl Stored {
+    const EMPTY: Self = Self {
+        values: [pg_sys::Datum::null(); COLUMNS],
+        nulls: [true; COLUMNS],
+        place: pg_sys::ItemPointerData {
+            ip_blkid: pg_sys::BlockIdData { bi_hi: 0, bi_lo: 0 },
+            ip_posid: 0,
+        },
+    };
+}
+
+/// Memory of one insertion. When an error ends it, it goes with the context that was the current one, and what it refers to with the
+/// resources of the (sub)transaction.
+struct Room {
+    context: pg_sys::MemoryContext,
+    /// Below it: where the values of the rows are made, which go together.
+    values: pg_sys::MemoryContext,
+    /// As many as go together, if more than one does.
+    slots: *mut *mut pg_sys::TupleTableSlot,
+    count: usize,
+}
+
+impl Room {
     /// # Safety
-    /// A relation that is plain and locked.
-    unsafe fn make(relation: pg_sys::Relation, generation: u64) -> Self {
-        // SAFETY: the caller's promise; as copyfrom.c sets up the same, but that it lives as long as the backend.
+    /// A table that is open.
+    unsafe fn new(target: &as_made::Outbox, rows: usize) -> Self {
+        let count = if rows > 1 { rows.min(TOGETHER) } else { 0 };
+        // SAFETY: the caller's promise.
         unsafe {
-            let state = PgMemoryContexts::TopMemoryContext.switch_to(|_| pg_sys::CreateExecutorState());
-            PgMemoryContexts::For((*state).es_query_cxt).switch_to(|context| {
-                let values = pg_sys::AllocSetContextCreateExtended(
-                    context.value(),
-                    c"target_profile entries".as_ptr(),
-                    pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
-                    pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
-                    pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-                );
-                let target = PgBox::<pg_sys::ResultRelInfo>::alloc_node(pg_sys::NodeTag::T_ResultRelInfo).into_pg();
-                pg_sys::InitResultRelInfo(target, relation, 0, std::ptr::null_mut(), 0);
-                let indexes = pg_sys::RelationGetIndexList(relation);
-                let count = pg_sys::list_length(indexes);
-                let room = |size: usize| pg_sys::palloc0(usize::try_from(count.max(1)).unwrap_or(1) * size);
-                let relations: *mut pg_sys::Relation = room(size_of::<pg_sys::Relation>()).cast();
-                let infos: *mut *mut pg_sys::IndexInfo = room(size_of::<*mut pg_sys::IndexInfo>()).cast();
-                for at in 0..count {
-                    let index = pg_sys::index_open(pg_sys::list_nth_oid(indexes, at), LOCK);
-                    *infos.offset(at as isize) = pg_sys::BuildIndexInfo(index);
-                    pg_sys::index_close(index, KEEP_LOCK);
+            unguarded::guarded(|| {
+                let context = make_context(pg_sys::CurrentMemoryContext);
+                if count == 0 {
+                    return Self {
+                        context,
+                        values: context,
+                        slots: std::ptr::null_mut(),
+                        count,
+                    };
                 }
-                (*target).ri_NumIndices = 1;
-                // A copy: the relation's own is counted by whoever uses it.
-                let descriptor = pg_sys::CreateTupleDescCopy((*relation).rd_att);
-                let kind = pg_sys::table_slot_callbacks(relation);
+                let values = make_context(context);
+                let before = pg_sys::MemoryContextSwitchTo(context);
                 let slots: *mut *mut pg_sys::TupleTableSlot =
-                    pg_sys::palloc0(TOGETHER * size_of::<*mut pg_sys::TupleTableSlot>()).cast();
-                for at in 0..TOGETHER {
-                    *slots.add(at) = pg_sys::MakeSingleTupleTableSlot(descriptor, kind);
+                    unguarded::palloc(count * size_of::<*mut pg_sys::TupleTableSlot>()).cast();
+                for at in 0..count {
+                    *slots.add(at) =
+                        unguarded::MakeSingleTupleTableSlot((*target.table).rd_att, &raw const pg_sys::TTSOpsVirtual);
                 }
+                pg_sys::MemoryContextSwitchTo(before);
                 Self {
-                    generation,
-                    state,
-                    target,
-                    indexes: count,
-                    relations,
-                    infos,
-                    slots,
+                    context,
                     values,
+                    slots,
+                    count,
                 }
             })
         }
     }
+
+    /// Puts rows into the table and its indexes. The answer is how many of them, from the first one on, have ids that were free; the
+    /// others are in the table too, and must not stay there.
+    ///
+    /// # Safety
+    /// The table that this was made for, rows that keep its rules, no more than go together, and as many places to store them.
+    unsafe fn store(&self, target: &as_made::Outbox, rows: &[Row<'_>], stored: &mut [Stored]) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe {
+            pg_sys::MemoryContextReset(self.values);
+            PgMemoryContexts::For(self.values).switch_to(|_| {
+                unguarded::guarded(|| {
+                    let mut common = Common {
+                        now: unguarded::GetCurrentTimestamp(),
+                        ..Common::default()
+                    };
+                    for (stored, row) in stored.iter_mut().zip(rows) {
+                        make_values(stored, row, &mut common);
+                    }
+                    self.store_in_table(target.table, stored);
+                    let mut free = rows.len();
+                    for index in target.indexes() {
+                        free = free.min(store_in_index(target.table, &index, stored));
+                    }
+                    free
+                })
+            })
+        }
+    }
+
+    /// # Safety
+    /// As for [`Room::store`], within [`unguarded::guarded`] and in the values' context.
+    unsafe fn store_in_table(&self, table: pg_sys::Relation, stored: &mut [Stored]) {
+        // SAFETY: the caller's promise: a heap, whose columns the values are of.
+        unsafe {
+            let command = unguarded::GetCurrentCommandId(true);
+            if let [only] = stored {
+                let row =
+                    unguarded::heap_form_tuple((*table).rd_att, only.values.as_mut_ptr(), only.nulls.as_mut_ptr());
+                (*row).t_tableOid = (*table).rd_id;
+                unguarded::heap_insert(table, row, command, 0, std::ptr::null_mut());
+                only.place = (*row).t_self;
+                return;
+            }
+            let slots = std::slice::from_raw_parts(self.slots, stored.len());
+            for (&slot, stored) in slots.iter().zip(stored.iter()) {
+                if let Some(clear) = (*(*slot).tts_ops).clear {
+                    clear(slot);
+                }
+                stored
+                    .values
+                    .as_ptr()
+                    .copy_to_nonoverlapping((*slot).tts_values, COLUMNS);
+                stored
+                    .nulls
+                    .as_ptr()
+                    .copy_to_nonoverlapping((*slot).tts_isnull, COLUMNS);
+                unguarded::ExecStoreVirtualTuple(slot);
+            }
+            let count = stored.len() as i32;
+            unguarded::heap_multi_insert(table, self.slots, count, command, 0, std::ptr::null_mut());
+            for (&slot, stored) in slots.iter().zip(stored) {
+                stored.place = (*slot).tts_tid;
+            }
+        }
+    }
+
+    /// # Safety
+    /// Once.
+    unsafe fn leave(&self) {
+        // SAFETY: the caller's promise; the slots hold on to the table's descriptor.
+        unsafe {
+            unguarded::guarded(|| {
+                for at in 0..self.count {
+                    unguarded::ExecDropSingleTupleTableSlot(*self.slots.add(at));
+                }
+                unguarded::MemoryContextDelete(self.context);
+            });
+        }
+    }
+}
+
+/// # Safety
+/// Within [`unguarded::guarded`].
+unsafe fn make_context(parent: pg_sys::MemoryContext) -> pg_sys::MemoryContext {
+    // SAFETY: the caller's promise; the name is a constant.
+    unsafe {
+        unguarded::AllocSetContextCreateInternal(
+            parent,
+            c"target_profile entries".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    }
+}
+
+/// One index after the other: its pages are at hand for the next row. The answer is how many rows, from the first one on, it did not
+/// have. A row that it had is in it now as well, as with a constraint that is checked later: an error would end the caller's statement.
+///
+/// # Safety
+/// Rows that are in the table, and one of its indexes. Within [`unguarded::guarded`], in a memory context that is reset.
+unsafe fn store_in_index(table: pg_sys::Relation, index: &Index, stored: &mut [Stored]) -> usize {
+    let check = if index.is_unique {
+        pg_sys::IndexUniqueCheck::UNIQUE_CHECK_PARTIAL
+    } else {
+        pg_sys::IndexUniqueCheck::UNIQUE_CHECK_NO
+    };
+    let mut nulls = [false; MOST_INDEX_COLUMNS];
+    let mut values = [pg_sys::Datum::null(); MOST_INDEX_COLUMNS];
+    let mut free = stored.len();
+    // SAFETY: the caller's promise. What an index is made of is not NULL in an entry.
+    unsafe {
+        let info = unguarded::BuildIndexInfo(index.relation);
+        for (at, row) in stored.iter_mut().enumerate() {
+            for (value, &column) in values.iter_mut().zip(index.columns) {
+                *value = row.values[column as usize - 1];
+            }
+            let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
+            let is_new =
+                unguarded::index_insert(index.relation, values, nulls, &mut row.place, table, check, false, info);
+            if index.is_unique && !is_new {
+                free = free.min(at);
+            }
+        }
+    }
+    free
 }
 
 /// Values that rows which go together mostly have in common: made once.
@@ -227,148 +318,12 @@ unsafe fn text(given: &str) -> pg_sys::Datum {
     pg_sys::Datum::from(unsafe { unguarded::cstring_to_text_with_len(given.as_ptr().cast(), length) })
 }
 
-/// The one that is prepared, in use; it goes back whatever happens.
-struct Lease(Prepared);
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        PREPARED.set(Some(self.0));
-    }
-}
-
-impl Lease {
-    /// # Safety
-    /// A relation that is plain and locked.
-    unsafe fn of(relation: pg_sys::Relation) -> Self {
-        let generation = catalog::generation();
-        match PREPARED.take() {
-            Some(prepared) if prepared.generation == generation => Self(prepared),
-            outdated => {
-                // SAFETY: nobody uses it; and the caller's promise.
-                unsafe {
-                    if let Some(outdated) = outdated {
-                        pg_sys::FreeExecutorState(outdated.state);
-                    }
-                    Self(Prepared::make(relation, generation))
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// The relation that this was made for, and rows that keep its rules.
-    unsafe fn insert(&self, relation: pg_sys::Relation, rows: &[Row<'_>]) {
-        let Prepared {
-            target,
-            indexes,
-            relations,
-            slots,
-            ..
-        } = self.0;
-        // SAFETY: the caller's promise. While the catalog stays as it is, the table has the indexes that it had; they are opened in the
-        // order in which their descriptions are kept.
-        unsafe {
-            (*target).ri_RelationDesc = relation;
-            let list = pg_sys::RelationGetIndexList(relation);
-            for at in 0..indexes {
-                *relations.offset(at as isize) = pg_sys::index_open(pg_sys::list_nth_oid(list, at), LOCK);
-            }
-            for rows in rows.chunks(TOGETHER) {
-                let slots = std::slice::from_raw_parts(slots, rows.len());
-                self.forget_values(slots);
-                // What Postgres leaves behind while it inserts goes with the values.
-                PgMemoryContexts::For(self.0.values).switch_to(|_| {
-                    let command = pg_sys::GetCurrentCommandId(true);
-                    unguarded::guarded(|| {
-                        let mut common = Common {
-                            now: unguarded::GetCurrentTimestamp(),
-                            ..Common::default()
-                        };
-                        for (&slot, row) in slots.iter().zip(rows) {
-                            fill(slot, row, &mut common);
-                        }
-                        self.store(relation, command, slots);
-                    });
-                });
-                self.forget_values(slots);
-            }
-            for at in 0..indexes {
-                pg_sys::index_close(*relations.offset(at as isize), KEEP_LOCK);
-            }
-            pg_sys::list_free(list);
-        }
-    }
-
-    /// # Safety
-    /// Slots that are filled. Within [`unguarded::guarded`].
-    unsafe fn store(
-        &self,
-        relation: pg_sys::Relation,
-        command: pg_sys::CommandId,
-        slots: &[*mut pg_sys::TupleTableSlot],
-    ) {
-        // SAFETY: the table's own method, called as tableam.h calls it.
-        unsafe {
-            let multi_insert = (*(*relation).rd_tableam).multi_insert;
-            if let (Some(multi_insert), Ok(count)) = (multi_insert, i32::try_from(slots.len())) {
-                let first = slots.as_ptr().cast_mut();
-                multi_insert(relation, first, count, command, 0, std::ptr::null_mut());
-            }
-            // One index after the other: its pages are at hand for the next row.
-            for at in 0..self.0.indexes {
-                self.target_index(at);
-                for &slot in slots {
-                    insert_into_indexes(self.0.target, slot, self.0.state);
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    /// One of the indexes.
-    unsafe fn target_index(&self, at: i32) {
-        let Prepared {
-            target,
-            relations,
-            infos,
-            ..
-        } = self.0;
-        // SAFETY: the arrays have a place for each index.
-        unsafe {
-            (*target).ri_IndexRelationDescs = relations.offset(at as isize);
-            (*target).ri_IndexRelationInfo = infos.offset(at as isize);
-        }
-    }
-
-    /// # Safety
-    /// Slots of the table; nobody needs what is in them, or what the indexes' expressions have left.
-    unsafe fn forget_values(&self, slots: &[*mut pg_sys::TupleTableSlot]) {
-        // SAFETY: the slot's own method, called as tuptable.h calls it, where there is something to clear.
-        unsafe {
-            unguarded::guarded(|| {
-                for &slot in slots {
-                    if u32::from((*slot).tts_flags) & pg_sys::TTS_FLAG_EMPTY == 0
-                        && let Some(clear) = (*(*slot).tts_ops).clear
-                    {
-                        clear(slot);
-                    }
-                }
-            });
-            pg_sys::MemoryContextReset(self.0.values);
-            let expressions = (*self.0.state).es_per_tuple_exprcontext;
-            if !expressions.is_null() {
-                pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
-            }
-        }
-    }
-}
-
 /// # Safety
-/// A slot of the table, empty. Within [`unguarded::guarded`], in a memory context that lives as long as the row is in it.
-unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mut Common<'r>) {
-    // SAFETY: a slot has room for the columns of its table, and LAYOUT has been compared with them.
-    unsafe {
-        let values: [Option<pg_sys::Datum>; COLUMNS] = [
+/// Within [`unguarded::guarded`], in a memory context that lives as long as the values are needed.
+unsafe fn make_values<'r>(stored: &mut Stored, row: &Row<'r>, common: &mut Common<'r>) {
+    // SAFETY: the caller's promise.
+    let values: [Option<pg_sys::Datum>; COLUMNS] = unsafe {
+        [
             row.id.into_datum(),
             Some(common.client_code.datum(row.client_code)),
             Some(common.id_kind.datum(row.id_kind)),
@@ -381,31 +336,10 @@ unsafe fn fill<'r>(slot: *mut pg_sys::TupleTableSlot, row: &Row<'r>, common: &mu
             None,
             None,
             None,
-        ];
-        let places = std::slice::from_raw_parts_mut((*slot).tts_values, COLUMNS);
-        let nulls = std::slice::from_raw_parts_mut((*slot).tts_isnull, COLUMNS);
-        for ((place, is_null), value) in places.iter_mut().zip(nulls).zip(values) {
-            *is_null = value.is_none();
-            *place = value.unwrap_or(pg_sys::Datum::from(0));
-        }
-        unguarded::ExecStoreVirtualTuple(slot);
-    }
-}
-
-/// # Safety
-/// A row that is in the table. Within [`unguarded::guarded`].
-unsafe fn insert_into_indexes(
-    target: *mut pg_sys::ResultRelInfo,
-    slot: *mut pg_sys::TupleTableSlot,
-    state: *mut pg_sys::EState,
-) {
-    let no_conflict = std::ptr::null_mut();
-    let no_arbiters = std::ptr::null_mut();
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        unguarded::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        unguarded::ExecInsertIndexTuples(target, slot, state, false, false, no_conflict, no_arbiters, false);
+        ]
+    };
+    for ((place, is_null), value) in stored.values.iter_mut().zip(&mut stored.nulls).zip(values) {
+        *is_null = value.is_none();
+        *place = value.unwrap_or(pg_sys::Datum::null());
     }
 }

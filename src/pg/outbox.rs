@@ -8,7 +8,6 @@ use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
-use super::catalog::Known;
 use super::clients::local_transaction_id;
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
@@ -36,7 +35,7 @@ thread_local! {
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
     let id = draw_id()?;
-    let rows = [Row {
+    let mut rows = [Row {
         id,
         client_code: key.client.as_str(),
         id_kind: key.kind.as_str(),
@@ -46,14 +45,16 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         source,
     }];
     let id = as_owner(|| {
-        if insertion::insert(&rows)? {
-            Ok(id)
-        } else {
-            Ok(insert_by_statement(&rows)?.unwrap_or(id))
+        let inserted = insertion::insert(&mut rows)?;
+        match rows.get(inserted..) {
+            None | Some([]) => Ok(None),
+            Some(rest) => insert_by_statement(rest),
         }
     })?;
     wake::at_commit();
-    Ok(id)
+    // Another one, if that was taken.
+    let [row] = rows;
+    Ok(id.unwrap_or(row.id))
 }
 
 /// Whatever the table has on it. The answer is the id of the first row, which is another one than the row's if that was taken.
@@ -75,10 +76,17 @@ fn insert_by_statement(rows: &[Row<'_>]) -> Result<Option<i64>, Fault> {
                     texts(rows, |row| row.source).into(),
                 ],
             )?;
-            match inserted.into_iter().next() {
-                Some(row) => Ok(row.get::<i64>(1)?),
-                None => Ok(None),
+            let mut first = None;
+            let mut given = rows.iter().map(|row| row.id);
+            for row in inserted {
+                let id = row.get::<i64>(1)?;
+                if id != given.next() {
+                    // The sequence was set back, or a trigger has its own mind: the worker may have read beyond these ids.
+                    wake::all_at_commit();
+                }
+                first = first.or(id);
             }
+            Ok(first)
         })
     })
 }
@@ -209,48 +217,31 @@ unsafe fn most_of(sequence: pg_sys::Oid) -> i64 {
 }
 
 /// Writes entries as they are written into a table that is as it was made, which does not fail; and has the worker woken at the
-/// commit. `false`: nothing was done, because the table has something of somebody else's on it, or somebody has locked it.
+/// commit. Those that are left could not be written so: the table has something of somebody else's on it, or somebody has locked it.
 ///
 /// # Errors
 /// There is no outbox. What ends any statement is raised by Postgres.
-pub fn insert_plainly(entries: &[Entry]) -> Result<bool, Fault> {
+pub fn insert_plainly(entries: &mut Vec<Entry>) -> Result<(), Fault> {
     let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
     // SAFETY: inside a transaction. To wait for a lock may fail.
     if !unsafe { pg_sys::ConditionalLockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) } {
-        return Ok(false);
+        return Ok(());
     }
-    if !has_only_our_indexes(outbox.table) {
-        return Ok(false);
-    }
-    let rows = rows(entries);
+    let mut rows = rows(entries);
     let _writable = Writable::again();
-    let done = with_transaction_snapshot(|| as_owner(|| insertion::insert(&rows)))?;
-    if done {
+    let done = with_transaction_snapshot(|| as_owner(|| insertion::insert(&mut rows)))?;
+    if done > 0 {
         wake::at_commit();
     }
-    Ok(done)
-}
-
-/// How many indexes `sql/tables.sql` makes on the outbox.
-const INDEXES: i32 = 4;
-
-/// An index of somebody else's may be unique, or call a function that fails.
-fn has_only_our_indexes(table: pg_sys::Oid) -> bool {
-    thread_local! {
-        static OURS: Known<bool> = const { Known::new() };
-    }
-    let look = || {
-        // SAFETY: inside a transaction, with the lock on the table.
-        unsafe {
-            let relation = pg_sys::table_open(table, pg_sys::NoLock as pg_sys::LOCKMODE);
-            let indexes = pg_sys::RelationGetIndexList(relation);
-            let count = pg_sys::list_length(indexes);
-            pg_sys::list_free(indexes);
-            pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-            count <= INDEXES
+    if done < rows.len() {
+        // Those that are left may have other ids by now.
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        for (entry, id) in entries.iter_mut().zip(ids) {
+            entry.id = id;
         }
-    };
-    OURS.with(|known| known.get(|| Some(look()))).unwrap_or(false)
+    }
+    entries.drain(..done);
+    Ok(())
 }
 
 /// Writes entries with one statement and has the worker woken at the commit. Also at the end of a transaction, when nothing of the

@@ -42,17 +42,88 @@ unsafe extern "C-unwind" {
     /// executor/executor.h: the slot has values now.
     pub fn ExecStoreVirtualTuple(slot: *mut pg_sys::TupleTableSlot) -> *mut pg_sys::TupleTableSlot;
 
-    /// executor/executor.h: a row into the indexes of its table.
-    pub fn ExecInsertIndexTuples(
-        target: *mut pg_sys::ResultRelInfo,
-        slot: *mut pg_sys::TupleTableSlot,
-        state: *mut pg_sys::EState,
-        is_update: bool,
-        no_duplicate_error: bool,
-        conflict: *mut bool,
-        arbiters: *mut pg_sys::List,
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))] only_summarizing: bool,
-    ) -> *mut pg_sys::List;
+    /// executor/tuptable.h: a slot of its own, in the current memory context.
+    pub fn MakeSingleTupleTableSlot(
+        descriptor: pg_sys::TupleDesc,
+        kind: *const pg_sys::TupleTableSlotOps,
+    ) -> *mut pg_sys::TupleTableSlot;
+
+    /// executor/tuptable.h: the end of such a slot.
+    pub fn ExecDropSingleTupleTableSlot(slot: *mut pg_sys::TupleTableSlot);
+
+    /// utils/memutils.h: a memory context.
+    pub fn AllocSetContextCreateInternal(
+        parent: pg_sys::MemoryContext,
+        name: *const std::ffi::c_char,
+        least: usize,
+        first_block: usize,
+        greatest_block: usize,
+    ) -> pg_sys::MemoryContext;
+
+    /// utils/memutils.h: a memory context with all that is in it.
+    pub fn MemoryContextDelete(context: pg_sys::MemoryContext);
+
+    /// access/table.h: locks a table, takes in what was changed before, and opens it.
+    pub fn table_open(table: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
+
+    /// access/table.h: closes it.
+    pub fn table_close(table: pg_sys::Relation, lock: pg_sys::LOCKMODE);
+
+    /// utils/relcache.h: the indexes of a table, those that are being built too; a copy.
+    pub fn RelationGetIndexList(table: pg_sys::Relation) -> *mut pg_sys::List;
+
+    /// nodes/pg_list.h: a list that is a copy.
+    pub fn list_free(list: *mut pg_sys::List);
+
+    /// access/genam.h: as `table_open`.
+    pub fn index_open(index: pg_sys::Oid, lock: pg_sys::LOCKMODE) -> pg_sys::Relation;
+
+    /// access/genam.h: as `table_close`.
+    pub fn index_close(index: pg_sys::Relation, lock: pg_sys::LOCKMODE);
+
+    /// catalog/index.h: what an index is like, for whoever puts rows into it; palloc'd.
+    pub fn BuildIndexInfo(index: pg_sys::Relation) -> *mut pg_sys::IndexInfo;
+
+    /// access/genam.h: a row of a table into one of its indexes. `false`: it may be there already, where that was asked for.
+    pub fn index_insert(
+        index: pg_sys::Relation,
+        values: *mut pg_sys::Datum,
+        is_null: *mut bool,
+        place: pg_sys::ItemPointer,
+        table: pg_sys::Relation,
+        check: pg_sys::IndexUniqueCheck::Type,
+        is_unchanged: bool,
+        info: *mut pg_sys::IndexInfo,
+    ) -> bool;
+
+    /// access/xact.h: the number of the command that writes.
+    pub fn GetCurrentCommandId(writes: bool) -> pg_sys::CommandId;
+
+    /// access/htup_details.h: a row, palloc'd.
+    pub fn heap_form_tuple(
+        descriptor: pg_sys::TupleDesc,
+        values: *mut pg_sys::Datum,
+        is_null: *mut bool,
+    ) -> pg_sys::HeapTuple;
+
+    /// access/heapam.h: a row into a heap; it knows its place then.
+    pub fn heap_insert(
+        table: pg_sys::Relation,
+        row: pg_sys::HeapTuple,
+        command: pg_sys::CommandId,
+        options: i32,
+        state: pg_sys::BulkInsertState,
+    );
+
+    /// access/heapam.h: rows into a heap; their slots know their places then.
+    pub fn heap_multi_insert(
+        table: pg_sys::Relation,
+        rows: *mut *mut pg_sys::TupleTableSlot,
+        count: i32,
+        command: pg_sys::CommandId,
+        options: i32,
+        state: pg_sys::BulkInsertState,
+    );
 }
 
 /// Turns an error of Postgres, in what is called, into a panic.

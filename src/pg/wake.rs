@@ -37,7 +37,7 @@ pub fn clients_at_commit() {
 }
 
 /// The same, when entries came back with ids that the worker has passed.
-fn all_at_commit() {
+pub fn all_at_commit() {
     if register() {
         WORK.set(true);
         ALL.set(true);

@@ -20,6 +20,7 @@ mod launcher;
 mod losses;
 mod outbox;
 mod quota;
+mod redraw;
 mod request;
 mod retry;
 mod settings;

@@ -172,21 +172,6 @@ BEGIN
 END
 $$;
 
--- An id that no entry has. For one whose id was taken: the sequence was set back.
-CREATE FUNCTION target_profile._free_id() RETURNS bigint
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    free bigint;
-BEGIN
-    LOOP
-        free := nextval('target_profile.outbox_id_seq');
-        EXIT WHEN NOT EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = free);
-    END LOOP;
-    RETURN free;
-END
-$$;
-
 -- An id that neither an entry nor a dead letter has, below all that the sequence gives: what is buried or sent again under it is older
 -- than whatever is enqueued from now on. A later one is higher.
 CREATE FUNCTION target_profile._spare_id() RETURNS bigint

@@ -162,7 +162,6 @@ COMMENT ON FUNCTION target_profile._response_partitions_before(timestamptz) IS '
 COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'Internal: drops them';
 COMMENT ON FUNCTION target_profile._close_activity() IS 'Internal: accounts for what a crash has left open';
 COMMENT ON FUNCTION target_profile._put_back(bigint[]) IS 'Internal: moves dead letters to the outbox';
-COMMENT ON FUNCTION target_profile._free_id() IS 'Internal: an id that no entry has';
 COMMENT ON FUNCTION target_profile._spare_id() IS 'Internal: an id below all that the sequence gives';
 COMMENT ON FUNCTION target_profile._raise_no_dead_letter(bigint) IS 'Internal: the error for an id that is no dead letter''s';
 COMMENT ON FUNCTION target_profile._check_update(text, text, text, jsonb, boolean) IS 'Internal: whether a dead letter can be sent';

@@ -92,21 +92,6 @@ DELETE FROM pg_init_privs p
 WHERE p.classoid = 'pg_class'::regclass AND p.objoid = 'target_profile.backfill_progress'::regclass;
 
 -- Dead letters always fit, and their ids never collide.
--- An id that no entry has. For one whose id was taken: the sequence was set back.
-CREATE FUNCTION target_profile._free_id() RETURNS bigint
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    free bigint;
-BEGIN
-    LOOP
-        free := nextval('target_profile.outbox_id_seq');
-        EXIT WHEN NOT EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = free);
-    END LOOP;
-    RETURN free;
-END
-$$;
-
 -- An id that neither an entry nor a dead letter has, below all that the sequence gives: what is buried or sent again under it is older
 -- than whatever is enqueued from now on. A later one is higher.
 CREATE FUNCTION target_profile._spare_id() RETURNS bigint
@@ -152,11 +137,6 @@ AS $$
     SELECT count(*) FROM buried
 $$;
 
-DROP FUNCTION target_profile._check_update(text, text, text, jsonb, boolean);
-CREATE FUNCTION target_profile._check_update(client_code text, id_kind text, profile_id text, attrs jsonb, raw boolean)
-    RETURNS TABLE (id_kind text, attrs text, fault text)
-    LANGUAGE c AS 'MODULE_PATHNAME', '_check_update_wrapper';
-
 -- Moves dead letters that were checked to the outbox. They keep their ids, so that entries which were written later and still
 -- wait win over them, and their attempts and age count anew. One whose id another entry has (the sequence was set back) gets one below
 -- all others; what newer updates have set since goes with it.
@@ -179,19 +159,18 @@ AS $$
     )
     INSERT INTO target_profile.outbox
         (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at)
-    SELECT l.entry_id, l.client_code, c.id_kind, l.profile_id, c.attrs::jsonb, l.priority, l.source, l.enqueued_at, l.last_outcome,
-        clock_timestamp()
+    SELECT l.entry_id, l.client_code,
+        -- An alias, as a row was buried with by 0.1.0.
+        CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
+        l.profile_id, c.attrs::jsonb, l.priority, l.source, l.enqueued_at, l.last_outcome, clock_timestamp()
     FROM letter l
     CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
     ORDER BY l.entry_id;
     SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
 $$;
 
-REVOKE ALL ON FUNCTION target_profile._free_id(), target_profile._spare_id(),
-    target_profile._check_update(text, text, text, jsonb, boolean) FROM PUBLIC;
-COMMENT ON FUNCTION target_profile._free_id() IS 'Internal: an id that no entry has';
+REVOKE ALL ON FUNCTION target_profile._spare_id() FROM PUBLIC;
 COMMENT ON FUNCTION target_profile._spare_id() IS 'Internal: an id below all that the sequence gives';
-COMMENT ON FUNCTION target_profile._check_update(text, text, text, jsonb, boolean) IS 'Internal: whether a dead letter can be sent';
 
 -- Dead letters of rows had the id kind as it was given.
 UPDATE target_profile.dead_letter AS d

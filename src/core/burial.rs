@@ -114,6 +114,23 @@ impl DeadLetter {
     }
 }
 
+/// An id for a dead letter whose own is taken, below all that the sequence gives: so it is older than whatever is enqueued from now on.
+/// Later ones are higher; those of one moment are told apart by `number`, and those of other sessions by `jitter`, from 0 to 1.
+#[must_use]
+pub fn spare_id(unix_micros: i64, number: usize, jitter: f64) -> i64 {
+    let number = i64::try_from(number).unwrap_or(i64::MAX);
+    let moment = unix_micros.clamp(0, MOMENTS).saturating_add(number).min(MOMENTS);
+    (i64::MIN / 2)
+        .saturating_add(moment.saturating_mul(SPARE_STEP))
+        .saturating_add((jitter.clamp(0.0, 1.0) * (SPARE_STEP - 1) as f64) as i64)
+}
+
+/// So many ids there are for each microsecond.
+const SPARE_STEP: i64 = 1024;
+
+/// The last microsecond (of the year 2112) that has any below 0.
+const MOMENTS: i64 = i64::MAX / 2 / SPARE_STEP - 1;
+
 /// A value that could not be kept as it was, as text; nobody sends it, because its name is empty.
 #[must_use]
 pub fn unsendable_text(text: &str) -> Value {

@@ -4,9 +4,9 @@ use std::cell::Cell;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
-use target_profile_core::burial::{DeadLetter, Unsendable};
+use target_profile_core::burial::{DeadLetter, Unsendable, spare_id};
 
-use super::clock::postgres_now;
+use super::clock::{from_postgres, postgres_now};
 use super::errors::{Fault, tell};
 use super::outbox::{Entry, Writable, must_be_writable};
 use super::owner::as_owner;
@@ -22,7 +22,7 @@ thread_local! {
             include_str!("../../sql/queries/bury.sql"),
             &[
                 INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID,
-                TEXTARRAYOID, BOOLARRAYOID,
+                TEXTARRAYOID, BOOLARRAYOID, INT8ARRAYOID,
             ],
         )
     };
@@ -102,6 +102,14 @@ pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
             })
         })
     })
+}
+
+/// So many ids, for dead letters whose own are taken.
+pub fn spare_ids(count: usize) -> Vec<i64> {
+    let now = from_postgres(postgres_now()).unix_micros();
+    (0..count)
+        .map(|number| spare_id(now, number, fastrand::f64()))
+        .collect()
 }
 
 /// Tells whoever writes that the outbox has refused entries.

@@ -11,7 +11,7 @@ use super::clients;
 use super::errors::Fault;
 use super::update::Attrs;
 
-/// The id kind by Target's own name and the attributes as they would be sent, or what is against it. `raw`: they are as a row had them, and must pass all that an
+/// The attributes as they would be sent, or what is against it. `raw`: they are as a row had them, and must pass all that an
 /// update must pass.
 #[pg_extern(schema = "target_profile", volatile, parallel_unsafe)]
 pub fn _check_update(
@@ -20,18 +20,11 @@ pub fn _check_update(
     profile_id: Option<&str>,
     attrs: Option<Attrs>,
     raw: bool,
-) -> TableIterator<
-    'static,
-    (
-        name!(id_kind, Option<String>),
-        name!(attrs, Option<String>),
-        name!(fault, Option<String>),
-    ),
-> {
+) -> TableIterator<'static, (name!(attrs, Option<String>), name!(fault, Option<String>))> {
     let checked = check(client_code, id_kind, profile_id, attrs, raw);
     TableIterator::once(match checked {
-        Ok((kind, attrs)) => (Some(kind.as_str().to_owned()), Some(attrs.to_json_text()), None),
-        Err(fault) => (None, None, Some(fault.reason())),
+        Ok(attrs) => (Some(attrs.to_json_text()), None),
+        Err(fault) => (None, Some(fault.reason())),
     })
 }
 
@@ -41,7 +34,7 @@ fn check(
     profile_id: Option<&str>,
     attrs: Option<Attrs>,
     raw: bool,
-) -> Result<(IdKind, FlatAttrs), Fault> {
+) -> Result<FlatAttrs, Fault> {
     let code = ClientCode::parse(client_code.ok_or(Fault::NullArgument("client_code"))?)?;
     let kind = IdKind::parse(id_kind.ok_or(Fault::NullArgument("id_kind"))?)?;
     let key = ProfileKey::new(code, kind, profile_id.ok_or(Fault::NullArgument("profile_id"))?)?;
@@ -53,5 +46,5 @@ fn check(
         FlatAttrs::from_stored_json(&attrs.text())?
     };
     request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
-    Ok((kind, attrs))
+    Ok(attrs)
 }

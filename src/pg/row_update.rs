@@ -34,7 +34,7 @@ pub fn update(origin: &Origin, id: &str, values: &[(&str, Value)]) -> Result<Opt
 /// The values of a row, by attribute.
 #[derive(Default)]
 pub struct Values<'w> {
-    /// As far as they could be read; the text of those that could not, where there is one.
+    /// As far as they could be read; in place of the others something that nobody sends.
     pub read: Vec<(&'w str, Value)>,
     /// Why the first of those that could not be read was not.
     pub fault: Option<Fault>,
@@ -46,8 +46,9 @@ impl<'w> Values<'w> {
         match value {
             Ok(value) => self.read.push((name, value)),
             Err(unread) => {
-                let text = unread.text.as_deref().map(burial::unsendable_text);
-                self.read.extend(text.map(|text| (name, text)));
+                // Something stands for it in any case: what is left of the row must not be sent without it.
+                let text = unread.text.as_deref().unwrap_or("not read");
+                self.read.push((name, burial::unsendable_text(text)));
                 if self.fault.is_none() {
                     self.fault = Some(unread.fault(|| format!("the attribute \"{name}\"")));
                 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use target_profile_core::attrs::{FlatAttrs, FlattenOptions};
 use target_profile_core::burial::{
-    ATTRS_BYTES, DeadLetter, ID_BYTES, NAME_BYTES, REASON_BYTES, Unsendable, unsendable_text,
+    ATTRS_BYTES, DeadLetter, ID_BYTES, NAME_BYTES, REASON_BYTES, Unsendable, spare_id, unsendable_text,
 };
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId};
@@ -168,6 +168,20 @@ fn the_minimal_form_has_no_attributes_and_the_refusal() {
     assert_eq!(letter.attrs, None);
     assert_eq!(letter.profile_id.as_deref(), Some("C/1"));
     assert!(letter.reason.starts_with("invalid (") && letter.reason.ends_with(": new row violates a check)"));
+}
+
+#[test]
+fn spare_ids_are_negative_and_in_the_order_of_time() {
+    let now = 1_795_000_000_000_000;
+    assert_eq!(spare_id(0, 0, 0.0), i64::MIN / 2);
+    assert_eq!(spare_id(now, 0, 0.0), -2_773_606_018_427_387_904);
+    assert!(spare_id(now, 0, 1.0) < spare_id(now, 1, 0.0));
+    assert!(spare_id(now, 5, 1.0) < spare_id(now + 6, 0, 0.0));
+    for micros in [i64::MIN, -1, 0, now, i64::MAX] {
+        for number in [0, 1, usize::MAX] {
+            assert!(spare_id(micros, number, 1.0) < 0, "{micros} {number}");
+        }
+    }
 }
 
 #[test]

@@ -488,7 +488,7 @@ fn no_state_of_our_tables_stops_a_write() {
                 );
                 continue;
             }
-            let before = (everything(), lost(&site));
+            let before = (everything(), lost_anywhere(&site));
             let writer = site.cluster.db();
             writer.batch("set client_min_messages = error");
             write(&writer).unwrap_or_else(|error| panic!("{name}: {}", support::cluster::describe(&error)));

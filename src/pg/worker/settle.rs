@@ -13,6 +13,7 @@ use super::queries::{
     ENSURE_PARTITION, OLDER_DEAD_LETTERS, OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED,
     SETTLE_DEAD, SETTLE_RESPONSES, SETTLE_RETRIES,
 };
+use crate::pg::burial::spare_ids;
 use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
 
@@ -221,6 +222,7 @@ fn dead(client: &mut SpiClient<'_>, batch: &Batch, response_ids: &[i64]) -> Resu
                     reasons.into(),
                     outcomes.into(),
                     responses.into(),
+                    spare_ids(batch.dead.len()).into(),
                 ],
             )
             .map(|_| ())

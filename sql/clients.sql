@@ -188,8 +188,27 @@ BEGIN
 END
 $$;
 
+-- An id that neither an entry nor a dead letter has, below all that the sequence gives: what is buried or sent again under it is older
+-- than whatever is enqueued from now on. A later one is higher.
+CREATE FUNCTION target_profile._spare_id() RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    spare bigint;
+BEGIN
+    LOOP
+        spare := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1024 + floor(random() * 1024)::bigint
+            - 4611686018427387904;
+        EXIT WHEN NOT EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = spare)
+            AND NOT EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = spare)
+            AND NOT EXISTS (SELECT FROM target_profile.overtaken v WHERE v.id = spare);
+    END LOOP;
+    RETURN spare;
+END
+$$;
+
 -- Moves the entries of a client that is not registered to the dead letters: called when it is removed, and by the worker for
--- entries of transactions that committed after the removal.
+-- entries of transactions that committed after the removal. An id that another dead letter has already is left to that one.
 CREATE FUNCTION target_profile._bury_orphans(client_code text) RETURNS bigint
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -202,9 +221,14 @@ AS $$
         INSERT INTO target_profile.dead_letter
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
              last_outcome, reason, enqueued_by)
-        SELECT id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
-            last_outcome, 'the client was removed', enqueued_by
-        FROM gone
+        SELECT CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END,
+            g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, g.attempts, g.next_attempt_at,
+            g.last_outcome,
+            CASE WHEN taken.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
+                ELSE 'the client was removed' END,
+            g.enqueued_by
+        FROM gone g
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
         RETURNING 1
     )
     SELECT count(*) FROM buried

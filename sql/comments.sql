@@ -173,6 +173,7 @@ COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'In
 COMMENT ON FUNCTION target_profile._uncounted_responses() IS 'Internal: responses that activity does not count yet';
 COMMENT ON FUNCTION target_profile._close_activity() IS 'Internal: accounts for what a crash has left open';
 COMMENT ON FUNCTION target_profile._put_back(bigint[]) IS 'Internal: moves dead letters to the outbox';
+COMMENT ON FUNCTION target_profile._spare_id() IS 'Internal: an id below all that the sequence gives';
 COMMENT ON FUNCTION target_profile._raise_no_dead_letter(bigint) IS 'Internal: the error for an id that is no dead letter''s';
 COMMENT ON FUNCTION target_profile._check_update(text, text, text, jsonb, boolean) IS 'Internal: whether a dead letter can be sent';
 COMMENT ON FUNCTION target_profile._standing_function() IS 'Internal: what decides how a client stands';

@@ -98,21 +98,35 @@ END
 $$;
 
 -- Moves dead letters that were checked to the outbox. They keep their ids, so that entries which were written later and still
--- wait win over them, and their attempts and age count anew.
+-- wait win over them, and their attempts and age count anew. One whose id another entry has (the sequence was set back) gets one below
+-- all others; what newer updates have set since goes with it.
 CREATE FUNCTION target_profile._put_back(ids bigint[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH gone AS (
-        DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1) RETURNING d.*
+    WITH letter AS MATERIALIZED (
+        SELECT d.*, CASE
+            WHEN EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = d.id) THEN target_profile._spare_id()
+            ELSE d.id END AS entry_id
+        FROM target_profile.dead_letter d
+        WHERE d.id = ANY ($1)
+        ORDER BY d.id
+    ), gone AS (
+        DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1)
+    ), overtaken AS (
+        INSERT INTO target_profile.overtaken (id, attr)
+        SELECT l.entry_id, v.attr FROM letter l JOIN target_profile.overtaken v ON v.id = l.id WHERE l.entry_id <> l.id
+        ON CONFLICT DO NOTHING
     )
     INSERT INTO target_profile.outbox
         (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
          enqueued_by)
-    SELECT g.id, g.client_code, g.id_kind, g.profile_id, c.attrs::jsonb, g.priority, g.source, g.enqueued_at, g.last_outcome,
-        clock_timestamp(), g.enqueued_by
-    FROM gone g
-    CROSS JOIN LATERAL target_profile._check_update(g.client_code, g.id_kind, g.profile_id, g.attrs, g.raw) c
-    ORDER BY g.id;
+    SELECT l.entry_id, l.client_code,
+        -- An alias, as a row was buried with by 0.1.0.
+        CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
+        l.profile_id, c.attrs::jsonb, l.priority, l.source, l.enqueued_at, l.last_outcome, clock_timestamp(), l.enqueued_by
+    FROM letter l
+    CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
+    ORDER BY l.entry_id;
     SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
 $$;
 

@@ -841,6 +841,92 @@ BEGIN
 END
 $$;
 
+-- Dead letters always fit, and their ids never collide.
+-- An id that neither an entry nor a dead letter has, below all that the sequence gives: what is buried or sent again under it is older
+-- than whatever is enqueued from now on. A later one is higher.
+CREATE FUNCTION target_profile._spare_id() RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    spare bigint;
+BEGIN
+    LOOP
+        spare := (extract(epoch FROM clock_timestamp()) * 1000000)::bigint * 1024 + floor(random() * 1024)::bigint
+            - 4611686018427387904;
+        EXIT WHEN NOT EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = spare)
+            AND NOT EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = spare)
+            AND NOT EXISTS (SELECT FROM target_profile.overtaken v WHERE v.id = spare);
+    END LOOP;
+    RETURN spare;
+END
+$$;
+
+-- Moves the entries of a client that is not registered to the dead letters: called when it is removed, and by the worker for
+-- entries of transactions that committed after the removal. An id that another dead letter has already is left to that one.
+CREATE OR REPLACE FUNCTION target_profile._bury_orphans(client_code text) RETURNS bigint
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH gone AS (
+        DELETE FROM target_profile.outbox o
+        WHERE o.client_code = $1
+          AND NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = $1)
+        RETURNING o.*
+    ), buried AS (
+        INSERT INTO target_profile.dead_letter
+            (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
+             last_outcome, reason)
+        SELECT CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END,
+            g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, g.attempts, g.next_attempt_at,
+            g.last_outcome,
+            CASE WHEN taken.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
+                ELSE 'the client was removed' END
+        FROM gone g
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
+        RETURNING 1
+    )
+    SELECT count(*) FROM buried
+$$;
+
+-- Moves dead letters that were checked to the outbox. They keep their ids, so that entries which were written later and still
+-- wait win over them, and their attempts and age count anew. One whose id another entry has (the sequence was set back) gets one below
+-- all others; what newer updates have set since goes with it.
+CREATE OR REPLACE FUNCTION target_profile._put_back(ids bigint[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH letter AS MATERIALIZED (
+        SELECT d.*, CASE
+            WHEN EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = d.id) THEN target_profile._spare_id()
+            ELSE d.id END AS entry_id
+        FROM target_profile.dead_letter d
+        WHERE d.id = ANY ($1)
+        ORDER BY d.id
+    ), gone AS (
+        DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1)
+    ), overtaken AS (
+        INSERT INTO target_profile.overtaken (id, attr)
+        SELECT l.entry_id, v.attr FROM letter l JOIN target_profile.overtaken v ON v.id = l.id WHERE l.entry_id <> l.id
+        ON CONFLICT DO NOTHING
+    )
+    INSERT INTO target_profile.outbox
+        (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at)
+    SELECT l.entry_id, l.client_code,
+        -- An alias, as a row was buried with by 0.1.0.
+        CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
+        l.profile_id, c.attrs::jsonb, l.priority, l.source, l.enqueued_at, l.last_outcome, clock_timestamp()
+    FROM letter l
+    CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
+    ORDER BY l.entry_id;
+    SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
+$$;
+
+REVOKE ALL ON FUNCTION target_profile._spare_id() FROM PUBLIC;
+COMMENT ON FUNCTION target_profile._spare_id() IS 'Internal: an id below all that the sequence gives';
+
+-- Dead letters of rows had the id kind as it was given.
+UPDATE target_profile.dead_letter AS d
+SET id_kind = CASE d.id_kind WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE 'mboxPC' END
+WHERE d.id_kind IN ('thirdPartyId', 'pcId', 'tntId');
+
 COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, what is wrong';
 COMMENT ON COLUMN target_profile.worker.last_error IS 'What is wrong at present, or what an upgrade still needs; null when it is over';
 COMMENT ON COLUMN target_profile.worker.last_error_at IS 'When an error happened last; stays when it is over';

@@ -1,6 +1,8 @@
 -- For SQL objects of version 0.1.0.
+-- An id that another dead letter has already (the sequence was set back) is left to that one, and a spare one is taken.
 WITH given_up AS (
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6) AS d (id, attempts, reason, outcome, response_id, version)
+    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
+        AS d (id, attempts, reason, outcome, response_id, version, spare_id)
 ), gone AS (
     -- Only as what it was read, if all of it was.
     DELETE FROM target_profile.outbox o USING given_up d
@@ -12,6 +14,10 @@ WITH given_up AS (
 INSERT INTO target_profile.dead_letter
     (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at, last_outcome,
      reason, response_id)
-SELECT g.id, g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, d.attempts,
-    g.next_attempt_at, coalesce(d.outcome, g.last_outcome), d.reason, d.response_id
+SELECT CASE WHEN taken.taken THEN d.spare_id ELSE g.id END,
+    g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, d.attempts,
+    g.next_attempt_at, coalesce(d.outcome, g.last_outcome),
+    CASE WHEN taken.taken THEN format('%s; it was entry %s, an id that another dead letter has', d.reason, g.id) ELSE d.reason END,
+    d.response_id
 FROM gone g JOIN given_up d USING (id)
+CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)

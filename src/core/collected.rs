@@ -9,9 +9,19 @@ pub const FLUSH_ROWS: usize = 1_000;
 /// So many bytes of entries are written at once.
 pub const FLUSH_BYTES: usize = 1024 * 1024;
 
+/// So many bytes of dead letters are written at once. More than of entries: they are written in a subtransaction, of which a
+/// transaction should not have many.
+pub const BURY_BYTES: usize = 4 * 1024 * 1024;
+
+/// So many subtransactions a transaction may use up for what is written at the end of its statements. A backend keeps the ids of 64
+/// where others can see them; with more, every snapshot of every session has to look them up.
+pub const SUBTRANSACTIONS: u32 = 16;
+
 /// Entries, each kept for the subtransaction that collected it.
 #[derive(Debug)]
 pub struct Collected<T> {
+    rows: usize,
+    bytes: usize,
     /// Outermost first: a subtransaction collects only while it is the innermost.
     levels: Vec<Level<T>>,
 }
@@ -33,7 +43,17 @@ impl<T> Collected<T> {
     /// Nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { levels: Vec::new() }
+        Self::with_bounds(FLUSH_ROWS, FLUSH_BYTES)
+    }
+
+    /// The same with bounds of its own.
+    #[must_use]
+    pub const fn with_bounds(rows: usize, bytes: usize) -> Self {
+        Self {
+            rows,
+            bytes,
+            levels: Vec::new(),
+        }
     }
 
     /// Keeps an entry of the innermost subtransaction. The answer is whether it is time to write what that one has collected.
@@ -54,8 +74,31 @@ impl<T> Collected<T> {
         self.levels.last_mut().is_some_and(|level| {
             level.bytes = level.bytes.saturating_add(bytes);
             level.entries.push(entry);
-            level.entries.len() >= FLUSH_ROWS || level.bytes >= FLUSH_BYTES
+            level.entries.len() >= self.rows || level.bytes >= self.bytes
         })
+    }
+
+    /// What the subtransaction has collected belongs to its parent from now on: it goes with the parent if that aborts.
+    pub fn hand_over(&mut self, subtransaction: u32, parent: u32) {
+        let Some(inner) = self.levels.pop_if(|level| level.subtransaction == subtransaction) else {
+            return;
+        };
+        match self.levels.last_mut() {
+            Some(outer) if outer.subtransaction == parent => {
+                outer.bytes = outer.bytes.saturating_add(inner.bytes);
+                outer.entries.extend(inner.entries);
+            }
+            _ => self.levels.push(Level {
+                subtransaction: parent,
+                ..inner
+            }),
+        }
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.levels.is_empty()
     }
 
     /// Takes out what the subtransaction has collected, in that order.

@@ -37,6 +37,7 @@ use std::ffi::CStr;
 use pgrx::prelude::*;
 use serde_json::Value;
 use target_profile_core::backfill::{self, Begin, Extent, Outcome, Step};
+use target_profile_core::burial::Unsendable;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::IdKind;
 use target_profile_core::watch::OnInvalid;
@@ -47,8 +48,9 @@ use self::reading::{Range, Reading};
 use self::run::{Done, Run};
 use self::table::{Table, Watch};
 use super::errors::{Fault, or_raise, warn};
-use super::outbox::{self, Unsendable};
+use super::outbox::Otherwise;
 use super::owner::Outbox;
+use super::row_update::Values;
 use super::statement::Statement;
 use super::{clients, collector, row_update, session, value};
 
@@ -277,7 +279,7 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
             .extend(locked.into_iter().filter(|id| known.insert(id.clone())));
         let still_locked = known.len() - before;
         let outcome = Outcome::after(run.at_end, run.locked.len(), tried, still_locked);
-        collector::flush()?;
+        collector::flush_now()?;
         run.advance(&done, outcome == Outcome::Finished)?;
         Ok(outcome)
     })
@@ -329,26 +331,30 @@ impl Chunk<'_> {
             // SAFETY: a value of the row, of the column's type.
             .map(|datum| unsafe { value::to_text(datum, row.type_of(2)) })
             .transpose();
-        let mut values = Vec::with_capacity(self.reading.names.len());
+        let mut values = Values::default();
+        for (name, column) in self.reading.names.iter().zip(3..) {
+            let json = row.get(column).map_or(Ok(Value::Null), |datum| {
+                // SAFETY: a value of the row, of the column's type.
+                unsafe { value::to_json(datum, row.type_of(column)) }
+            });
+            values.push(name.as_str(), json);
+        }
+        let Values { read, fault } = values;
         let sent = id.and_then(|id| {
             let id = id.ok_or(Fault::Internal("a row without an id was read"))?;
-            for (name, column) in self.reading.names.iter().zip(3..) {
-                let json = row.get(column).map_or(Ok(Value::Null), |datum| {
-                    // SAFETY: a value of the row, of the column's type.
-                    unsafe { value::to_json(datum, row.type_of(column)) }
-                });
-                values.push((name.as_str(), json?));
-            }
-            row_update::update(&self.reading.origin, &id, &values)
+            fault.map_or(Ok(()), Err)?;
+            row_update::update(&self.reading.origin, &id, &read)
         });
         match sent {
             Ok(Some((key, attrs))) => {
                 self.done.entries += 1;
-                collector::collect(&self.reading.origin, key.id, attrs)
+                collector::collect(&self.reading.origin, key.id, attrs, Otherwise::Raise)
             }
             Ok(None) => Ok(()),
+            // Nothing is wrong with the row: it is sent when the chunk is tried again.
+            Err(fault @ Fault::Refused(_)) => Err(fault),
             Err(fault) if self.watch.on_invalid == OnInvalid::Error => Err(fault),
-            Err(fault) => self.bury(&fault, row, &values),
+            Err(fault) => self.bury(&fault, row, &read),
         }
     }
 
@@ -356,17 +362,19 @@ impl Chunk<'_> {
     fn bury(&mut self, fault: &Fault, row: &Row, values: &[(&str, Value)]) -> Result<(), Fault> {
         self.done.invalid += 1;
         let origin = &self.reading.origin;
+        let profile_id = row
+            .get(2)
+            // SAFETY: a value of the row, of the column's type.
+            .and_then(|datum| unsafe { value::to_text(datum, row.type_of(2)) }.ok());
         let update = Unsendable {
-            client_code: Some(origin.client.as_str().to_owned()),
-            id_kind: Some(origin.kind.as_str().to_owned()),
-            profile_id: row
-                .get(2)
-                // SAFETY: a value of the row, of the column's type.
-                .and_then(|datum| unsafe { value::to_text(datum, row.type_of(2)) }.ok()),
-            attrs: row_update::attrs_to_bury(values),
+            client_code: Some(origin.client.as_str()),
+            id_kind: Some(origin.kind.as_str()),
+            profile_id: profile_id.as_deref(),
+            attrs: values,
             priority: origin.priority,
+            source: &origin.source,
         };
-        outbox::bury(update, &origin.source, &fault.reason())?;
+        collector::bury(update, &fault.reason(), false)?;
         if self.warned.insert(fault.to_string()) {
             fault.warn("The backfill goes on; the row's update went to target_profile.dead_letter.");
         }

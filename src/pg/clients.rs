@@ -17,7 +17,7 @@ use super::owner::as_owner_of;
 use super::shared::Slot;
 use super::snapshot::with_latest_snapshot;
 use super::statement::Statement;
-use super::wake;
+use super::{subtransaction, wake};
 
 thread_local! {
     static SELECT: Statement = const {
@@ -56,6 +56,21 @@ pub fn registered(code: &str) -> Result<Rc<ClientSettings>, Fault> {
         }
         Ok(settings)
     })
+}
+
+/// The same for a row that is being written: whatever is wrong with the table of clients, it is no error of the write.
+///
+/// # Errors
+/// As [`registered`], and what Postgres says.
+pub fn registered_for_row(code: &str) -> Result<Rc<ClientSettings>, Fault> {
+    let known = CACHE.with_borrow_mut(|cache| {
+        cache.forget_if_stale();
+        cache.clients.get(code).map(Rc::clone)
+    });
+    match known {
+        Some(settings) => Ok(settings),
+        None => subtransaction::attempt(std::panic::AssertUnwindSafe(|| registered(code))).map_err(Fault::Refused)?,
+    }
 }
 
 impl Cache {
@@ -241,7 +256,7 @@ fn micros(interval: Interval) -> i64 {
 ///
 /// # Safety
 /// Inside a transaction.
-unsafe fn local_transaction_id() -> u32 {
+pub unsafe fn local_transaction_id() -> u32 {
     #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
     // SAFETY: MyProc is set in every backend.
     unsafe {

@@ -76,6 +76,9 @@ pub enum Fault {
         /// Whose it is.
         owner: String,
     },
+    /// What Postgres says of a table or a sequence of ours, where it must not end what somebody else does.
+    #[error("the tables of target_profile cannot be used: {0}")]
+    Refused(String),
     /// A result of our own SQL that is not what it must be: a bug, or tables changed by hand.
     #[error("unexpected result of an internal query: {0}")]
     Spi(#[from] pgrx::spi::Error),
@@ -104,20 +107,20 @@ pub enum TriggerFault {
         /// The table.
         table: String,
     },
-    /// A column that is computed when it is read, and that cannot be computed of this row.
-    #[error("the generated column \"{column}\" cannot be computed")]
-    Generated {
-        /// The column.
-        column: String,
-        /// What Postgres says.
-        message: String,
-    },
     /// The id is an expression that cannot be computed.
     #[error("the id of the row cannot be computed")]
     IdExpression {
         /// It.
         expression: String,
         /// What Postgres says.
+        message: String,
+    },
+    /// A value that cannot be read.
+    #[error("a value of the row cannot be sent")]
+    Value {
+        /// The attribute, or that it is the id.
+        what: String,
+        /// What is wrong with it.
         message: String,
     },
     /// The row has no id.
@@ -278,7 +281,8 @@ impl Fault {
             | Self::Renamed(_)
             | Self::WaitForOwn(_)
             | Self::WaitInFixedSnapshot
-            | Self::NotPreloaded => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            | Self::NotPreloaded
+            | Self::Refused(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
             Self::Spi(_) | Self::Internal(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -293,11 +297,11 @@ impl Fault {
             Self::Trigger(TriggerFault::NullIdExpression(expression)) => {
                 Some(format!("The id is {}.", quoted(expression)))
             }
-            Self::Trigger(TriggerFault::Generated { message, .. }) => Some(format!("PostgreSQL says: {message}.")),
             Self::Trigger(TriggerFault::IdExpression { expression, message }) => {
                 Some(format!("The expression is {}: {message}.", quoted(expression)))
             }
             Self::OwnName(_) => Some("The extension target_profile finds it by its name.".to_owned()),
+            Self::Trigger(TriggerFault::Value { what, message }) => Some(format!("It is {what}: {message}.")),
             Self::WaitForOwn(id) | Self::UnknownEntry(id) => Some(format!("The entry is {id}.")),
             _ => None,
         }
@@ -342,12 +346,13 @@ impl Fault {
             Self::Trigger(TriggerFault::NoColumn { .. }) => {
                 "Create the trigger anew with the columns that the table has."
             }
-            Self::Trigger(TriggerFault::Generated { .. }) => {
-                "Have the column computed of every row, or leave out such rows with WHEN in the trigger."
-            }
             Self::Trigger(TriggerFault::IdExpression { .. }) => {
                 "Wire the table anew with an id_column that can be computed of every row."
             }
+            Self::Trigger(TriggerFault::Value { .. }) => {
+                "Leave out the column, or rows with such a value by a WHEN condition of the trigger."
+            }
+            Self::Refused(_) => "See what was done to the tables of the schema target_profile, and undo it.",
             Self::Trigger(TriggerFault::NullId(_) | TriggerFault::NullIdExpression(_)) => {
                 "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."
             }
@@ -421,6 +426,18 @@ pub fn warn(message: &str, hint: &str) {
         message.to_owned(),
         "target_profile",
     )
+    .set_hint(hint.to_owned())
+    .report(PgLogLevel::WARNING);
+}
+
+/// The same with a detail.
+pub fn tell(message: &str, detail: &str, hint: &str) {
+    ErrorReport::new(
+        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        message.to_owned(),
+        "target_profile",
+    )
+    .set_detail(detail.to_owned())
     .set_hint(hint.to_owned())
     .report(PgLogLevel::WARNING);
 }

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)]
 
 pub mod backfill;
+pub mod burial;
 pub mod catalog;
 pub mod clients;
 pub mod clock;

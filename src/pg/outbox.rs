@@ -9,14 +9,15 @@ use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
+use super::clients::local_transaction_id;
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
 use super::launcher;
-use super::owner::{Outbox, as_owner, as_owner_of, as_owner_unpinned};
+use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
-use super::{unguarded, wake, writer};
+use super::{subtransaction, unguarded, wake, writer};
 
 thread_local! {
     static ENQUEUE: Statement = const {
@@ -34,13 +35,6 @@ thread_local! {
         Statement::new(
             include_str!("../../sql/queries/enqueue_0_1.sql"),
             &[INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID],
-        )
-    };
-    static DEAD_LETTER: Statement = const {
-        use pg_sys::BuiltinOid::{INT2OID, TEXTOID};
-        Statement::new(
-            include_str!("../../sql/queries/dead_letter.sql"),
-            &[TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, TEXTOID],
         )
     };
     static TOLD: Cell<bool> = const { Cell::new(false) };
@@ -63,19 +57,19 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
         source,
         enqueued_by: enqueued_by.as_deref(),
     }];
-    insert(&mut rows)?;
+    let inserted = as_owner_unpinned(|| insertion::insert(&mut rows))?;
+    let id = match rows.get(inserted..) {
+        None | Some([]) => None,
+        Some(rest) => insert_by_statement(rest)?,
+    };
     wake::at_commit();
     // Another one, if that was taken.
     let [row] = rows;
-    Ok(row.id)
+    Ok(id.unwrap_or(row.id))
 }
 
-fn insert(rows: &mut [Row<'_>]) -> Result<(), Fault> {
-    let inserted = as_owner_unpinned(|| insertion::insert(rows))?;
-    let rows = &rows[inserted..];
-    if rows.is_empty() {
-        return Ok(());
-    }
+/// Whatever the table has on it. The answer is the id of the first row, which is another one than the row's if that was taken.
+fn insert_by_statement(rows: &[Row<'_>]) -> Result<Option<i64>, Fault> {
     let mut values: Vec<DatumWithOid<'_>> = vec![
         rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
         texts(rows, |row| row.client_code).into(),
@@ -94,7 +88,23 @@ fn insert(rows: &mut [Row<'_>]) -> Result<(), Fault> {
     } else {
         &ENQUEUE_0_1
     };
-    as_owner(|| Spi::connect_mut(|client| statement.with(|statement| statement.update(client, &values).map(|_| ()))))
+    as_owner(|| {
+        Spi::connect_mut(|client| {
+            statement.with(|statement| {
+                let mut first = None;
+                let mut given = rows.iter().map(|row| row.id);
+                for row in statement.update(client, &values)? {
+                    let id = row.get::<i64>(1)?;
+                    if id != given.next() {
+                        // The sequence was set back, or a trigger has its own mind: the worker may have read beyond these ids.
+                        wake::all_at_commit();
+                    }
+                    first = first.or(id);
+                }
+                Ok(first)
+            })
+        })
+    })
 }
 
 fn texts<'r>(rows: &'r [Row<'r>], text: impl Fn(&'r Row<'r>) -> &'r str) -> Vec<&'r str> {
@@ -127,6 +137,17 @@ pub struct Entry {
     pub profile_id: ProfileId,
     /// What it sets.
     pub attrs: FlatAttrs,
+    /// What becomes of it when the outbox does not take it.
+    pub otherwise: Otherwise,
+}
+
+/// What becomes of an entry that the outbox does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// A dead letter: somebody writes a row.
+    Bury,
+    /// An error: somebody asks for entries.
+    Raise,
 }
 
 impl Entry {
@@ -143,6 +164,11 @@ impl Entry {
 pub fn draw_id() -> Result<i64, Fault> {
     must_be_writable()?;
     tell_once_that_nothing_drains();
+    draw()
+}
+
+fn draw() -> Result<i64, Fault> {
+    must_be_writable()?;
     let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
     // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
     // (target_profile_core::horizon).
@@ -154,30 +180,122 @@ pub fn draw_id() -> Result<i64, Fault> {
     })
 }
 
+/// An id for an entry of a row that is being written, whatever is wrong with the sequence. The first one in a transaction is drawn in
+/// a subtransaction (which has no id); those that follow cannot fail: the lock is held, and the end of the sequence is far.
+///
+/// # Errors
+/// Why there is none.
+pub fn draw_id_of_row() -> Result<i64, Fault> {
+    thread_local! {
+        static DRAWN: Cell<(u32, bool)> = const { Cell::new((0, false)) };
+    }
+    // SAFETY: inside a transaction.
+    let transaction = unsafe { local_transaction_id() };
+    if DRAWN.get() == (transaction, true) {
+        return draw();
+    }
+    let id = subtransaction::attempt(draw).map_err(Fault::Refused)??;
+    let sequence = Outbox::find()
+        .ok_or(Fault::Internal("target_profile.outbox does not exist"))?
+        .sequence;
+    // SAFETY: a sequence.
+    let room = unsafe { most_of(sequence) }.saturating_sub(id);
+    DRAWN.set((transaction, room > FAR));
+    Ok(id)
+}
+
+/// So many ids may be drawn by all others while a transaction runs.
+const FAR: i64 = 1 << 40;
+
+/// The last value that a sequence gives.
+///
+/// # Safety
+/// Inside a transaction.
+unsafe fn most_of(sequence: pg_sys::Oid) -> i64 {
+    // SAFETY: a look-up in the system cache; the tuple is released when its copy has been made.
+    unsafe {
+        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::SEQRELID as i32, sequence.into());
+        if tuple.is_null() {
+            return 0;
+        }
+        let column = |number: i16| {
+            let mut is_null = true;
+            pg_sys::SysCacheGetAttr(pg_sys::SysCacheIdentifier::SEQRELID as i32, tuple, number, &mut is_null)
+        };
+        // seqincrement, seqmax and seqcycle, none of which is ever NULL.
+        let (increment, most, cycles) = (
+            column(4).value() as i64,
+            column(5).value() as i64,
+            column(8).value() != 0,
+        );
+        let most = if increment > 0 && !cycles { most } else { 0 };
+        pg_sys::ReleaseSysCache(tuple);
+        most
+    }
+}
+
+/// Writes entries as they are written into a table that is as it was made, which does not fail; and has the worker woken at the
+/// commit. Those that are left could not be written so: the table has something of somebody else's on it, or somebody has locked it.
+///
+/// # Errors
+/// There is no outbox. What ends any statement is raised by Postgres.
+pub fn insert_plainly(entries: &mut Vec<Entry>) -> Result<(), Fault> {
+    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    // SAFETY: inside a transaction. To wait for a lock may fail.
+    if !unsafe { pg_sys::ConditionalLockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) } {
+        return Ok(());
+    }
+    let names = writers(entries);
+    let mut rows = rows(entries, &names);
+    let _writable = Writable::again();
+    let done = with_transaction_snapshot(|| as_owner_unpinned(|| insertion::insert(&mut rows)))?;
+    if done > 0 {
+        wake::at_commit();
+    }
+    if done < rows.len() {
+        // Those that are left may have other ids by now.
+        let ids: Vec<i64> = rows.iter().map(|row| row.id).collect();
+        for (entry, id) in entries.iter_mut().zip(ids) {
+            entry.id = id;
+        }
+    }
+    entries.drain(..done);
+    Ok(())
+}
+
 /// Writes entries with one statement and has the worker woken at the commit. Also at the end of a transaction, when nothing of the
 /// caller's is running any more.
 ///
 /// # Errors
 /// Whatever fails is raised by Postgres.
-pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
-    // Dropped meanwhile by this very transaction: the entries would have gone with it.
-    if Outbox::find().is_none() {
-        return Ok(());
-    }
+pub fn insert_many(entries: &[Entry]) -> Result<(), Fault> {
+    let names = writers(entries);
+    let rows = rows(entries, &names);
+    let _writable = Writable::again();
+    with_transaction_snapshot(|| insert_by_statement(&rows))?;
+    wake::at_commit();
+    Ok(())
+}
+
+/// Those who wrote the rows, with their names. Mostly there is but one.
+fn writers(entries: &[Entry]) -> Vec<(pg_sys::Oid, Option<String>)> {
     let mut writers: Vec<(pg_sys::Oid, Option<String>)> = Vec::new();
     for entry in entries {
-        // Mostly there is but one.
         if writers.iter().all(|(role, _)| *role != entry.writer) {
             writers.push((entry.writer, writer::name(entry.writer)));
         }
     }
+    writers
+}
+
+fn rows<'e>(entries: &'e [Entry], writers: &'e [(pg_sys::Oid, Option<String>)]) -> Vec<Row<'e>> {
     let name = |role| {
         writers
             .iter()
             .find(|(known, _)| *known == role)
             .and_then(|(_, name)| name.as_deref())
     };
-    let mut rows: Vec<Row<'_>> = entries
+    entries
         .iter()
         .map(|entry| Row {
             id: entry.id,
@@ -189,20 +307,17 @@ pub fn enqueue_many(entries: &[Entry]) -> Result<(), Fault> {
             source: &entry.origin.source,
             enqueued_by: name(entry.writer),
         })
-        .collect();
-    let _writable = Writable::again();
-    with_transaction_snapshot(|| insert(&mut rows))?;
-    wake::at_commit();
-    Ok(())
+        .collect()
 }
 
 /// A transaction that was made read-only after its rows had been written still writes what belongs to them.
-struct Writable {
+pub struct Writable {
     was_read_only: bool,
 }
 
 impl Writable {
-    fn again() -> Self {
+    /// Until it is dropped.
+    pub fn again() -> Self {
         // SAFETY: a plain flag of the backend.
         unsafe {
             let was_read_only = pg_sys::XactReadOnly;
@@ -219,49 +334,11 @@ impl Drop for Writable {
     }
 }
 
-/// What is known of an update that cannot be sent.
-#[derive(Debug, Default)]
-pub struct Unsendable {
-    /// The client code as it was given.
-    pub client_code: Option<String>,
-    /// The id kind as it was given.
-    pub id_kind: Option<String>,
-    /// The id as it was given.
-    pub profile_id: Option<String>,
-    /// The attributes as far as they could be read, as JSON.
-    pub attrs: Option<String>,
-    /// As in the outbox.
-    pub priority: i16,
-}
-
-/// Writes a dead letter in the caller's transaction, for a row that cannot be a valid update.
+/// Whether the transaction may write.
 ///
 /// # Errors
-/// As [`enqueue`].
-pub fn bury(update: Unsendable, source: &str, reason: &str) -> Result<(), Fault> {
-    must_be_writable()?;
-    as_owner_of(c"dead_letter", || {
-        Spi::connect_mut(|client| {
-            DEAD_LETTER.with(|statement| {
-                statement.update(
-                    client,
-                    &[
-                        update.client_code.into(),
-                        update.id_kind.into(),
-                        update.profile_id.into(),
-                        update.attrs.into(),
-                        update.priority.into(),
-                        source.into(),
-                        reason.into(),
-                    ],
-                )?;
-                Ok(())
-            })
-        })
-    })
-}
-
-fn must_be_writable() -> Result<(), Fault> {
+/// It may not.
+pub fn must_be_writable() -> Result<(), Fault> {
     // SAFETY: plain readers of the backend's state.
     if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
         Err(Fault::ReadOnly)
@@ -270,7 +347,8 @@ fn must_be_writable() -> Result<(), Fault> {
     }
 }
 
-fn tell_once_that_nothing_drains() {
+/// A WARNING, if this database has no worker and will have none.
+pub fn tell_once_that_nothing_drains() {
     if TOLD.get() || Slot::of_my_database().is_some() {
         return;
     }

@@ -119,6 +119,38 @@ impl Text {
 
 struct Reports {
     slots: [Report; SLOTS],
+    losses: [Loss; SLOTS],
+}
+
+/// Updates of rows of a database that could be written nowhere. It stays until the server stops, whether or not a worker has a slot for
+/// the database: what was done to the tables may be just what sends the worker away.
+#[derive(Clone, Copy)]
+pub struct Loss {
+    database: u32,
+    count: u64,
+    /// Of the last one.
+    reason: Text,
+    /// When that was, in Postgres' time.
+    pub at: i64,
+}
+
+impl Loss {
+    const NONE: Self = Self {
+        database: 0,
+        count: 0,
+        reason: Text::EMPTY,
+        at: 0,
+    };
+
+    /// What the view `worker` says of it.
+    pub fn line(&self) -> String {
+        format!(
+            "{} updates of watched tables were lost since the server started, because they could not be written to \
+             target_profile.dead_letter: {}",
+            self.count,
+            self.reason.get()
+        )
+    }
 }
 
 // SAFETY: plain values, guarded by the lock.
@@ -128,6 +160,7 @@ impl Reports {
     fn new() -> Self {
         Self {
             slots: [Report::FREE; SLOTS],
+            losses: [Loss::NONE; SLOTS],
         }
     }
 }
@@ -196,6 +229,34 @@ pub fn begin(slot: usize, database: u32) {
 /// Changes the report of a slot.
 pub fn change(slot: usize, change: impl FnOnce(&mut Report)) {
     change(&mut REPORTS.exclusive().slots[slot]);
+}
+
+/// Counts updates of rows of a database that could be written nowhere. Where too many databases have lost some, the last place counts
+/// for the last of them.
+pub fn add_lost(database: u32, count: u64, reason: &str, at: i64) {
+    let mut reports = REPORTS.exclusive();
+    let place = reports
+        .losses
+        .iter()
+        .position(|loss| loss.database == database || loss.database == 0)
+        .unwrap_or(SLOTS - 1);
+    let loss = &mut reports.losses[place];
+    if loss.database != database {
+        *loss = Loss { database, ..Loss::NONE };
+    }
+    loss.count = loss.count.saturating_add(count);
+    loss.reason.set(reason);
+    loss.at = at;
+}
+
+/// What a database has lost, if anything.
+pub fn lost(database: u32) -> Option<Loss> {
+    REPORTS
+        .share()
+        .losses
+        .iter()
+        .find(|loss| database != 0 && loss.database == database)
+        .copied()
 }
 
 /// The version of a database's SQL objects, as its worker has found it.

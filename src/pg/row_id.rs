@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::errors::{Fault, TriggerFault};
 use super::session::{TEXT, with_pinned_path, with_settings};
+use super::value::Unread;
 use super::{subtransaction, value};
 
 /// What an argument that is an expression, and not a column's name, begins with.
@@ -67,21 +68,21 @@ impl IdExpression {
         })
     }
 
-    /// The value of the expression over a row, in the same way. The outer error is what Postgres says.
+    /// The value of the expression over a row, in the same way.
     ///
     /// # Errors
-    /// As [`IdExpression::of_row`].
+    /// It cannot be computed or read.
     ///
     /// # Safety
     /// As [`IdExpression::of_row`].
-    pub unsafe fn json_of_row(
-        &self,
-        relation: pg_sys::Relation,
-        row: pg_sys::HeapTuple,
-    ) -> Result<Result<Value, Fault>, String> {
+    pub unsafe fn json_of_row(&self, relation: pg_sys::Relation, row: pg_sys::HeapTuple) -> Result<Value, Unread> {
         // SAFETY: the caller's promise; the reader gets a value of that type.
-        unsafe { self.attempt(relation, row, |datum, oid| value::to_json(datum, oid)) }
-            .map(|found| found.map(|value| value.unwrap_or(Value::Null)))
+        unsafe { self.attempt(relation, row, |datum, oid| Ok(value::to_json(datum, oid))) }
+            .and_then(|computed| computed.map_err(|fault| fault.to_string()))
+            .map_or_else(
+                |message| Err(Unread::other(message)),
+                |found| found.unwrap_or(Ok(Value::Null)),
+            )
     }
 
     /// # Safety

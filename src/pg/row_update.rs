@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;
+use target_profile_core::burial;
 use target_profile_core::error::Error as CoreError;
 use target_profile_core::id::ProfileKey;
 use target_profile_core::request;
@@ -9,9 +10,7 @@ use target_profile_core::request;
 use super::clients;
 use super::errors::Fault;
 use super::outbox::Origin;
-
-/// A dead letter keeps attributes up to this size, bytes of JSON.
-const BURIED_ATTRS_BYTES: usize = 1024 * 1024;
+use super::value::Unread;
 
 /// Whose update it is, and what is sent.
 pub type Update = (ProfileKey, FlatAttrs);
@@ -22,7 +21,7 @@ pub type Update = (ProfileKey, FlatAttrs);
 /// It cannot be sent.
 pub fn update(origin: &Origin, id: &str, values: &[(&str, Value)]) -> Result<Option<Update>, Fault> {
     let key = ProfileKey::new(origin.client.clone(), origin.kind, id)?;
-    let settings = clients::registered(key.client.as_str())?;
+    let settings = clients::registered_for_row(key.client.as_str())?;
     let attrs = match FlatAttrs::from_columns(values, &settings.flatten) {
         Ok(attrs) => attrs,
         Err(CoreError::NothingToSend) => return Ok(None),
@@ -32,13 +31,28 @@ pub fn update(origin: &Origin, id: &str, values: &[(&str, Value)]) -> Result<Opt
     Ok(Some((key, attrs)))
 }
 
-/// Its attributes, for a dead letter. What is far too large to be sent is not worth keeping twice, and jsonb would refuse its largest
-/// strings.
-pub fn attrs_to_bury(values: &[(&str, Value)]) -> Option<String> {
-    (!values.is_empty())
-        .then(|| {
-            let object = values.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-            Value::Object(object.collect()).to_string()
-        })
-        .filter(|text| text.len() <= BURIED_ATTRS_BYTES)
+/// The values of a row, by attribute.
+#[derive(Default)]
+pub struct Values<'w> {
+    /// As far as they could be read; in place of the others something that nobody sends.
+    pub read: Vec<(&'w str, Value)>,
+    /// Why the first of those that could not be read was not.
+    pub fault: Option<Fault>,
+}
+
+impl<'w> Values<'w> {
+    /// One more.
+    pub fn push(&mut self, name: &'w str, value: Result<Value, Unread>) {
+        match value {
+            Ok(value) => self.read.push((name, value)),
+            Err(unread) => {
+                // Something stands for it in any case: what is left of the row must not be sent without it.
+                let text = unread.text.as_deref().unwrap_or("not read");
+                self.read.push((name, burial::unsendable_text(text)));
+                if self.fault.is_none() {
+                    self.fault = Some(unread.fault(|| format!("the attribute \"{name}\"")));
+                }
+            }
+        }
+    }
 }

@@ -46,29 +46,45 @@ fn _workers() -> TableIterator<
         } else {
             Some(report.sql_version()).filter(|version| !version.is_empty())
         };
+        let lost = report::lost(report.database);
+        let last_error_at = report.last_error_at.max(lost.map_or(0, |lost| lost.at));
         rows.push((
             database_name(report.database),
             (report.pid != 0).then_some(report.pid),
             report.state.as_str().to_owned(),
             time(report.since),
-            told(sql_version.as_deref(), Some(report.last_error())),
-            time(report.last_error_at),
+            told(sql_version.as_deref(), Some(report.last_error()), lost),
+            time(last_error_at),
         ));
     }
     if let Some(database) = mine {
         let (state, error) = absence();
-        let error = told(sql_version.as_deref(), Some(error));
-        rows.push((database_name(database), None, state.to_owned(), None, error, None));
+        let lost = if shared::is_ready() {
+            report::lost(database)
+        } else {
+            None
+        };
+        let error = told(sql_version.as_deref(), Some(error), lost);
+        let last_error_at = lost.and_then(|lost| time(lost.at));
+        rows.push((
+            database_name(database),
+            None,
+            state.to_owned(),
+            None,
+            error,
+            last_error_at,
+        ));
     }
     TableIterator::new(rows)
 }
 
-/// The last error, after what there is to do about SQL of another version.
-fn told(sql_version: Option<&str>, error: Option<String>) -> Option<String> {
+/// The last error, after what there is to do about SQL of another version, and before what was lost.
+fn told(sql_version: Option<&str>, error: Option<String>, lost: Option<report::Loss>) -> Option<String> {
     let advice = versions::advice_for(sql_version).map(|advice| advice.line());
     let told: Vec<String> = advice
         .into_iter()
         .chain(error.filter(|error| !error.is_empty()))
+        .chain(lost.map(|lost| lost.line()))
         .collect();
     (!told.is_empty()).then(|| told.join("; "))
 }

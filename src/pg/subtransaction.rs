@@ -8,8 +8,11 @@ use pgrx::prelude::PgSqlErrorCode;
 /// Runs `work` in a subtransaction of its own; what it wrote goes with it when it fails. As long as it writes nothing, the subtransaction
 /// has no transaction id, so that there may be one for each row of a bulk statement.
 ///
+/// Not at the end of a subtransaction: Postgres ends the session that begins another one there.
+///
 /// # Errors
-/// The message of the error that Postgres raised. A cancelled statement, or a session that has to end, ends as ever.
+/// The message of the error that Postgres raised. A statement that is cancelled, a session that has to end, a transaction that can only
+/// be repeated as a whole, and a disk that is full end as ever.
 pub fn attempt<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, String> {
     // SAFETY: as PL/pgSQL runs a block with an exception handler: what was current before is current afterwards, whichever way it ends.
     unsafe {
@@ -37,6 +40,8 @@ pub fn attempt<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T
                 {
                     Err(report.message().to_owned())
                 }
+                // A fault of this library; whoever writes a row has no part in it.
+                CaughtError::RustPanic { ereport, .. } => Err(ereport.message().to_owned()),
                 other => other.rethrow(),
             }
         })
@@ -44,13 +49,24 @@ pub fn attempt<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T
     }
 }
 
+/// The same where the transaction is about to commit or to be prepared. One that is rolled back there must have a parent that is a
+/// subtransaction itself: servers with assertions insist on it.
+///
+/// # Errors
+/// As [`attempt`].
+pub fn attempt_at_end<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, String> {
+    attempt(std::panic::AssertUnwindSafe(|| attempt(work))).and_then(|done| done)
+}
+
+/// Running out of memory is not among them: what was allocated goes with the subtransaction.
 fn ends_more(code: PgSqlErrorCode) -> bool {
     matches!(
         code,
         PgSqlErrorCode::ERRCODE_QUERY_CANCELED
             | PgSqlErrorCode::ERRCODE_ADMIN_SHUTDOWN
             | PgSqlErrorCode::ERRCODE_CRASH_SHUTDOWN
-            | PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY
+            | PgSqlErrorCode::ERRCODE_DATABASE_DROPPED
+            | PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE
             | PgSqlErrorCode::ERRCODE_DISK_FULL
     )
 }

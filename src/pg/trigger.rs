@@ -12,11 +12,14 @@ use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 use pgrx::{AllocatedByPostgres, PgTrigger};
 use serde_json::Value;
+use target_profile_core::burial::Unsendable;
 use target_profile_core::error::Error as CoreError;
 use target_profile_core::watch::{OnInvalid, Selection};
 
 use super::errors::{Fault, TriggerFault, or_raise};
-use super::outbox::{self, Origin, Unsendable};
+use super::outbox::{Origin, Otherwise};
+use super::row_update::Values;
+use super::value::Unread;
 use super::wiring::{self, Arguments, Column, Compared, Id, Mapped, Wiring};
 use super::{collector, row_update, subtransaction, unguarded, value};
 
@@ -97,9 +100,6 @@ struct Change<'a> {
     way: Way,
 }
 
-/// Attributes as they are in the row.
-type Values<'w> = Vec<(&'w str, Value)>;
-
 impl Change<'_> {
     fn enqueue(&self) -> Result<(), Fault> {
         let event = self.trigger.event();
@@ -122,24 +122,27 @@ impl Change<'_> {
         } else {
             Selection::All
         };
-        let values = match self.values(&wiring, selection) {
-            Ok(values) if values.is_empty() => return Ok(()),
-            Ok(values) => values,
-            Err(fault) => return self.bury(fault, &[]),
-        };
-        match self.update(&wiring, &values) {
+        let values = self.values(&wiring, selection);
+        if let Some(fault) = values.fault {
+            return self.bury(fault, &values.read);
+        }
+        if values.read.is_empty() {
+            return Ok(());
+        }
+        match self.update(&wiring, &values.read) {
             Ok(Some((origin, (key, attrs)))) => match self.way {
-                Way::Insert => outbox::enqueue(&key, &attrs, origin.priority, &origin.source).map(|_| ()),
-                Way::Collect => collector::collect(origin, key.id, attrs),
+                Way::Insert => collector::enqueue(origin, key.id, attrs),
+                Way::Collect => collector::collect(origin, key.id, attrs, Otherwise::Bury),
             },
             Ok(None) => Ok(()),
-            Err(fault) => self.bury(fault, &values),
+            Err(fault) => self.bury(fault, &values.read),
         }
     }
 
-    fn values<'w>(&self, wiring: &'w Wiring, selection: Selection) -> Result<Values<'w>, Fault> {
+    fn values<'w>(&self, wiring: &'w Wiring, selection: Selection) -> Values<'w> {
         let row = self.row_after();
-        let mut values = Vec::with_capacity(wiring.mapped.len());
+        let mut values = Values::default();
+        values.read.reserve(wiring.mapped.len());
         for Mapped { name, column } in &wiring.mapped {
             let is_sent = match selection {
                 Selection::All => true,
@@ -147,20 +150,25 @@ impl Change<'_> {
                 Selection::Nothing => false,
             };
             if is_sent {
-                values.push((name.as_str(), self.json(row, column)?));
+                values.push(name.as_str(), self.json(row, column));
             }
         }
-        Ok(values)
+        values
     }
 
     /// The id of a row; `None`: it is NULL.
     fn id(&self, id: &Id, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
         match id {
-            Id::Column(_, column) => Ok(match self.json(row, column)? {
-                Value::Null => None,
-                Value::String(id) => Some(id),
-                id => Some(id.to_string()),
-            }),
+            Id::Column(_, column) => Ok(
+                match self
+                    .json(row, column)
+                    .map_err(|unread| unread.fault(|| "the id".to_owned()))?
+                {
+                    Value::Null => None,
+                    Value::String(id) => Some(id),
+                    id => Some(id.to_string()),
+                },
+            ),
             // SAFETY: a row of the relation, which is open while its trigger runs.
             Id::Expression(expression) => unsafe { expression.of_row(self.data.tg_relation, row) },
         }
@@ -204,16 +212,18 @@ impl Change<'_> {
             return Err(fault);
         }
         let id_column = arguments.id_column().filter(|_| self.trigger.event().fired_for_row());
+        let profile_id = id_column
+            .and_then(|name| wiring::id(self.trigger, name).ok())
+            .and_then(|id| self.id(&id, self.row_after()).ok().flatten());
         let update = Unsendable {
-            client_code: arguments.client_code().map(str::to_owned),
-            id_kind: arguments.id_kind().map(str::to_owned),
-            profile_id: id_column
-                .and_then(|name| wiring::id(self.trigger, name).ok())
-                .and_then(|id| self.id(&id, self.row_after()).ok().flatten()),
-            attrs: row_update::attrs_to_bury(values),
-            priority: 0,
+            client_code: arguments.client_code(),
+            id_kind: arguments.id_kind(),
+            profile_id: profile_id.as_deref(),
+            attrs: values,
+            priority: arguments.options().map_or(0, |options| options.priority),
+            source: &wiring::source(self.trigger),
         };
-        outbox::bury(update, &wiring::source(self.trigger), &fault.reason())?;
+        collector::bury(update, &fault.reason(), self.way == Way::Insert)?;
         if first_in_statement(self.trigger.trigger().tgoid, &fault.to_string()) {
             fault.warn("The row was written; its update went to target_profile.dead_letter.");
         }
@@ -276,15 +286,10 @@ impl Change<'_> {
     }
 
     /// The value of a column, as it is sent.
-    fn json(&self, row: pg_sys::HeapTuple, column: &Column) -> Result<Value, Fault> {
+    fn json(&self, row: pg_sys::HeapTuple, column: &Column) -> Result<Value, Unread> {
         if let Some(expression) = &column.generated {
             // SAFETY: a row of the relation, which is open while its trigger runs.
-            return unsafe { expression.json_of_row(self.data.tg_relation, row) }.unwrap_or_else(|message| {
-                Err(Fault::Trigger(TriggerFault::Generated {
-                    column: column.name.clone(),
-                    message,
-                }))
-            });
+            return unsafe { expression.json_of_row(self.data.tg_relation, row) };
         }
         self.get(row, column).map_or(Ok(Value::Null), |datum| {
             // SAFETY: a value of the row, of the column's type.

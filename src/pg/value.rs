@@ -11,39 +11,145 @@ use serde_json::Value;
 use target_profile_core::error::Error as CoreError;
 use target_profile_core::limits::STORED_BYTES;
 
-use super::errors::Fault;
+use super::errors::{Fault, TriggerFault};
 use super::session::{TEXT, with_settings};
-use super::unguarded;
+use super::{subtransaction, unguarded};
 
 /// The output function of numeric.
 pub const NUMERIC_OUT: pg_sys::Oid = pg_sys::Oid::from_u32(pg_sys::F_NUMERIC_OUT);
 
+/// The types below are Postgres' own, and none of them is a domain.
+const OWN_TYPES: u32 = 10_000;
+
+/// A value of which more than so many bytes are stored is not read: no update takes it, and its text would be larger still.
+const READ_BYTES: usize = STORED_BYTES;
+
+/// A value that is not JSON that can be sent.
+pub struct Unread {
+    /// What is wrong.
+    message: Message,
+    /// Its text, as far as there is one.
+    pub text: Option<String>,
+}
+
+enum Message {
+    Deep,
+    Other(String),
+}
+
+impl Unread {
+    /// As a fault of the row; `what` says which value it is.
+    pub fn fault(self, what: impl FnOnce() -> String) -> Fault {
+        match self.message {
+            Message::Deep => Fault::Core(CoreError::AttrsTooDeep),
+            Message::Other(message) => Fault::Trigger(TriggerFault::Value { what: what(), message }),
+        }
+    }
+
+    /// For another reason than its text.
+    pub fn other(message: String) -> Self {
+        Self {
+            message: Message::Other(message),
+            text: None,
+        }
+    }
+}
+
 /// `datum`, which is of the type `oid` and not NULL, as JSON: scalars as strings, arrays, composites and json as
-/// they are.
+/// they are. Whatever fails while it is read is no error of the statement.
 ///
 /// # Errors
-/// JSON that is nested too deeply to be read.
+/// It cannot be read.
 ///
 /// # Safety
-/// The datum is of that type and lives in the current memory context or longer.
-pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Fault> {
+/// The datum is of that type and lives in the current memory context or longer. Where a subtransaction may begin.
+pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Unread> {
+    // SAFETY: the caller's promise, passed on. A domain is stored as its base type.
+    unsafe {
+        let oid = if oid.to_u32() < OWN_TYPES {
+            oid
+        } else {
+            pg_sys::getBaseType(oid)
+        };
+        match trust(datum, oid) {
+            Trust::Cannot => read(datum, oid),
+            Trust::May => subtransaction::attempt(std::panic::AssertUnwindSafe(|| read(datum, oid)))
+                .unwrap_or_else(|message| Err(Unread::other(message))),
+            Trust::TooLarge(bytes) => Err(Unread::other(format!(
+                "it takes {bytes} bytes, and values of more than {READ_BYTES} are not read"
+            ))),
+        }
+    }
+}
+
+/// Whether reading a value can fail.
+enum Trust {
+    /// It cannot, short of what ends any statement.
+    Cannot,
+    /// It may: it is stored elsewhere, or somebody else's function reads it.
+    May,
+    /// It is not tried.
+    TooLarge(usize),
+}
+
+/// # Safety
+/// As [`to_json`]; not a domain.
+unsafe fn trust(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Trust {
+    // SAFETY: the caller's promise; look-ups in the system cache.
+    unsafe {
+        let is_varlena = match oid {
+            pg_sys::BOOLOID
+            | pg_sys::INT2OID
+            | pg_sys::INT4OID
+            | pg_sys::INT8OID
+            | pg_sys::DATEOID
+            | pg_sys::TIMESTAMPOID
+            | pg_sys::TIMESTAMPTZOID
+            | pg_sys::TIMEOID
+            | pg_sys::TIMETZOID
+            | pg_sys::UUIDOID => return Trust::Cannot,
+            pg_sys::TEXTOID
+            | pg_sys::VARCHAROID
+            | pg_sys::BPCHAROID
+            | pg_sys::NUMERICOID
+            | pg_sys::JSONOID
+            | pg_sys::JSONBOID
+            | pg_sys::BYTEAOID => true,
+            _ => pg_sys::get_typlen(oid) == -1,
+        };
+        let mut is_stored_here = true;
+        if is_varlena {
+            let stored: *const pg_sys::varlena = datum.cast_mut_ptr();
+            is_stored_here =
+                varlena::varatt_is_4b_u(stored) || varlena::varatt_is_1b(stored) && !varlena::varatt_is_1b_e(stored);
+            let bytes = pg_sys::toast_raw_datum_size(datum);
+            if bytes > READ_BYTES {
+                return Trust::TooLarge(bytes);
+            }
+        }
+        // The functions of Postgres' own types take whatever is stored of them, but for the pseudo-types and arrays of them.
+        let is_own = oid.to_u32() < OWN_TYPES
+            && !matches!(
+                oid,
+                pg_sys::RECORDOID | pg_sys::RECORDARRAYOID | pg_sys::XMLOID | pg_sys::XMLARRAYOID
+            );
+        let is_enum = !is_own && pg_sys::get_typtype(oid) == pg_sys::TYPTYPE_ENUM as std::ffi::c_char;
+        if is_stored_here && (is_own || is_enum) {
+            Trust::Cannot
+        } else {
+            Trust::May
+        }
+    }
+}
+
+/// # Safety
+/// As [`to_json`]; not a domain.
+unsafe fn read(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Unread> {
     // SAFETY: the caller's promise, passed on; each arm reads the datum as the type that it is.
     unsafe {
-        if matches!(
-            oid,
-            pg_sys::JSONOID
-                | pg_sys::JSONBOID
-                | pg_sys::BYTEAOID
-                | pg_sys::TEXTOID
-                | pg_sys::VARCHAROID
-                | pg_sys::BPCHAROID
-                | pg_sys::NUMERICOID
-        ) {
-            check_size(datum)?;
-        }
         match oid {
             pg_sys::BOOLOID => Ok(Value::Bool(datum.value() as u8 != 0)),
-            pg_sys::JSONOID | pg_sys::JSONBOID => parse(&output(datum, oid)),
+            pg_sys::JSONOID | pg_sys::JSONBOID => parse(output(datum, oid)),
             pg_sys::DATEOID | pg_sys::TIMESTAMPOID | pg_sys::TIMESTAMPTZOID | pg_sys::TIMEOID | pg_sys::TIMETZOID => {
                 Ok(Value::String(date_time(datum, oid)))
             }
@@ -55,7 +161,7 @@ pub unsafe fn to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, F
             pg_sys::INT8OID => Ok(Value::String((datum.value() as i64).to_string())),
             pg_sys::NUMERICOID => Ok(Value::String(call_output(NUMERIC_OUT, datum))),
             pg_sys::UUIDOID => Ok(Value::String(output(datum, oid))),
-            _ => other_to_json(datum, oid),
+            _ => read_other(datum, oid),
         }
     }
 }
@@ -77,28 +183,26 @@ pub unsafe fn check_size(datum: pg_sys::Datum) -> Result<(), Fault> {
     Ok(())
 }
 
-/// As [`to_json`], for types that are not read without a look-up.
+/// As [`read`], for types that are not read without a look-up.
 ///
 /// # Errors
 /// As there.
 ///
 /// # Safety
 /// As there.
-unsafe fn other_to_json(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Fault> {
-    // SAFETY: a look-up, and the caller's promise. A domain is stored as its base type.
+unsafe fn read_other(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Unread> {
+    // SAFETY: a look-up, and the caller's promise.
     unsafe {
-        if pg_sys::get_typlen(oid) == -1 {
-            check_size(datum)?;
-        }
-        match pg_sys::getBaseType(oid) {
-            base if base != oid => to_json(datum, base),
-            _ if pg_sys::get_element_type(oid) != pg_sys::InvalidOid => parse(&with_settings(&TEXT, || {
+        if pg_sys::get_element_type(oid) != pg_sys::InvalidOid {
+            parse(with_settings(&TEXT, || {
                 json_text(call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, datum))
-            })),
-            _ if pg_sys::type_is_rowtype(oid) => parse(&with_settings(&TEXT, || {
+            }))
+        } else if pg_sys::type_is_rowtype(oid) {
+            parse(with_settings(&TEXT, || {
                 json_text(call(pg_sys::F_ROW_TO_JSON_RECORD, datum))
-            })),
-            _ => Ok(Value::String(with_settings(&TEXT, || output(datum, oid)))),
+            }))
+        } else {
+            Ok(Value::String(with_settings(&TEXT, || output(datum, oid))))
         }
     }
 }
@@ -131,7 +235,8 @@ unsafe fn text(datum: pg_sys::Datum) -> String {
 /// As [`to_json`].
 pub unsafe fn to_text(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<String, Fault> {
     // SAFETY: the caller's promise.
-    Ok(match unsafe { to_json(datum, oid) }? {
+    let read = unsafe { to_json(datum, oid) };
+    Ok(match read.map_err(|unread| unread.fault(|| "the id".to_owned()))? {
         Value::String(text) => text,
         other => other.to_string(),
     })
@@ -199,9 +304,19 @@ unsafe fn json_text(datum: pg_sys::Datum) -> String {
     unsafe { String::from_datum(datum, false) }.unwrap_or_default()
 }
 
-/// Postgres has written it, so it is JSON; what a parser refuses is its depth.
-fn parse(text: &str) -> Result<Value, Fault> {
-    serde_json::from_str(text).map_err(|_| Fault::Core(CoreError::AttrsTooDeep))
+/// Postgres takes more for JSON than can be sent: any depth, and half a pair of surrogates.
+fn parse(text: String) -> Result<Value, Unread> {
+    serde_json::from_str(&text).map_err(|error| {
+        let message = error.to_string();
+        Unread {
+            message: if message.starts_with("recursion limit") {
+                Message::Deep
+            } else {
+                Message::Other(message)
+            },
+            text: Some(text),
+        }
+    })
 }
 
 /// As `bytea_output = 'hex'` writes it.

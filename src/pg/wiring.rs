@@ -69,8 +69,6 @@ pub struct Mapped {
 
 /// Where a value is in a row, and of what type it is.
 pub struct Column {
-    /// Its name.
-    pub name: String,
     /// Its attribute number.
     pub number: i32,
     /// Its type.
@@ -271,7 +269,6 @@ pub fn column(trigger: &PgTrigger<'_>, name: &str) -> Result<Column, Fault> {
         .iter()
         .find(|attribute| !attribute.attisdropped && attribute.name() == name)
         .map(|attribute| Column {
-            name: name.to_owned(),
             number: i32::from(attribute.attnum),
             oid: attribute.atttypid,
             by_value: attribute.attbyval,

@@ -64,3 +64,24 @@ fn an_aborted_transaction_leaves_nothing() {
     collected.clear();
     assert!(collected.take(2).is_empty() && collected.take(1).is_empty());
 }
+
+#[test]
+fn a_subtransaction_that_ends_hands_over_to_its_parent() {
+    let mut collected = Collected::with_bounds(5, 100);
+    assert!(!collected.push(1, 10, "a"));
+    assert!(!collected.push(2, 20, "b"));
+    assert!(!collected.push(3, 30, "c"));
+    collected.hand_over(3, 2);
+    collected.hand_over(9, 2);
+    collected.hand_over(2, 1);
+    assert!(!collected.is_empty());
+    // With what it got, the parent is full: by bytes here.
+    assert!(collected.push(1, 40, "d"));
+    assert_eq!(collected.take(1), ["a", "b", "c", "d"]);
+    assert!(collected.is_empty());
+    // A parent that has collected nothing.
+    assert!(!collected.push(5, 1, "e"));
+    collected.hand_over(5, 4);
+    assert!(collected.take(5).is_empty());
+    assert_eq!(collected.take(4), ["e"]);
+}

@@ -44,3 +44,4 @@ mod wal_flush;
 mod watched;
 mod watched_never_in_the_way;
 mod ways_of_writing;
+mod write_wins;

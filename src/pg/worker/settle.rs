@@ -18,6 +18,7 @@ use super::queries::{
     SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
 };
 use super::tables;
+use crate::pg::burial::spare_ids;
 use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
 use crate::pg::writer;
@@ -370,6 +371,7 @@ fn dead<'a>(
             outcomes.into(),
             responses.into(),
             versions.into(),
+            spare_ids(entries.len()).into(),
         ];
         statement.update(client, &args).map(|_| ())
     })?;

@@ -72,13 +72,16 @@ SELECT profile_id FROM target_profile.outbox WHERE upper(profile_id) = 'F' AND p
 RESET enable_seqscan;
 DROP INDEX target_profile.by_upper;
 
--- an error in the middle of a bulk of rows leaves nothing behind
+-- an error in the middle of a bulk of rows leaves nothing behind, and the rows are written
 CREATE UNIQUE INDEX once ON target_profile.outbox (profile_id);
 SELECT target_profile_update('acme', 'mbox3rdPartyId', '150', '{"a": 1}') > 0 AS enqueued;
 INSERT INTO customer SELECT n, 'x' FROM generate_series(1, 200) n;
-\echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM target_profile.outbox;
+SELECT reason, count(*), min(id) > 0 AS own_ids FROM target_profile.dead_letter GROUP BY reason;
 DROP INDEX target_profile.once;
+SELECT target_profile.retry_all('acme');
+DELETE FROM target_profile.outbox WHERE profile_id <> '150' OR retried_at IS NOT NULL;
+TRUNCATE customer;
 INSERT INTO customer SELECT n, 'x' FROM generate_series(1, 200) n;
 SELECT count(*), count(DISTINCT profile_id), count(DISTINCT id) FROM target_profile.outbox;
 

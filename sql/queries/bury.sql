@@ -1,0 +1,17 @@
+-- Runs with the owner's rights under the caller's search_path: every name is qualified. An id that another dead letter has already
+-- (the sequence was set back) is left to that one, and a spare one is taken.
+INSERT INTO target_profile.dead_letter
+    (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason, failed_at, raw)
+SELECT
+    CASE
+        WHEN l.id IS NULL
+            OR EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id OPERATOR(pg_catalog.=) l.id)
+        THEN l.spare_id
+        ELSE l.id
+    END,
+    l.client_code, l.id_kind, l.profile_id, l.attrs::pg_catalog.jsonb, l.priority, l.source, pg_catalog.clock_timestamp(), 0,
+    l.reason, pg_catalog.clock_timestamp(), l.raw
+FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
+    pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),
+    pg_catalog.unnest($10))
+    AS l (id, client_code, id_kind, profile_id, attrs, priority, source, reason, raw, spare_id)

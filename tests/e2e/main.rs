@@ -18,6 +18,7 @@ mod long_life;
 mod merging;
 mod never_in_the_way;
 mod old_library;
+mod own_entries;
 mod pg_upgrade;
 mod planted;
 mod quiet;

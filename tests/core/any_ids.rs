@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
+use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::drain::{Drain, Entry, Head, Limits};
 use target_profile_core::horizon::Snapshot;
 use target_profile_core::settlement::Batch;
@@ -192,7 +193,7 @@ impl World {
             entries.extend(mine.map(|id| Entry {
                 profile,
                 id: *id,
-                attrs: "{\"a\": \"1\"}".to_owned(),
+                attrs: FlatAttrs::from_stored_json("{\"a\": \"1\"}"),
                 attempts: 0,
                 enqueued_at: at(0),
                 retried: false,

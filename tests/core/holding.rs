@@ -214,6 +214,7 @@ fn what_is_too_large_is_refused_by_its_size() {
         attempts: 0,
         enqueued_at: at(0),
         retried: false,
+        version: 0,
     };
     drain.add(&mut reading, entry);
     assert!(drain.claim_read(reading, &mut batch).is_empty());

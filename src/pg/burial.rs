@@ -95,6 +95,7 @@ pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
                                 .map(|buried| buried.letter.raw)
                                 .collect::<Vec<_>>()
                                 .into(),
+                            spare_ids(letters.len()).into(),
                         ],
                     )?;
                     Ok(())

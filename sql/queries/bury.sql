@@ -1,11 +1,10 @@
--- Runs with the owner's rights under the caller's search_path: every name is qualified. An id that another dead letter has already
--- (the sequence was set back) is left to that one, and a spare one is taken.
+-- An id that another dead letter has already (the sequence was set back) is left to that one, and a spare one is taken.
 INSERT INTO target_profile.dead_letter
     (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason, failed_at, raw)
 SELECT
     CASE
         WHEN l.id IS NULL
-            OR EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id OPERATOR(pg_catalog.=) l.id)
+            OR EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = l.id)
         THEN l.spare_id
         ELSE l.id
     END,

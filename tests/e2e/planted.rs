@@ -136,9 +136,7 @@ impl Planted {
                  select {schema}.target_profile_update('acme', 'mbox3rdPartyId', 'dead', '{{\"a\": 1}}');
                  select * from {schema}.target_profile_preview('acme', 'mboxPC', '1', '{{\"a\": 1}}');
                  insert into {schema}.{table} values ('0{table}', 'iron', 1);
-                 set search_path = pg_catalog, {schema};
                  select target_profile.watch('{schema}.{table}', 'acme', 'mbox3rdPartyId', 'id', '{{tier,n}}');
-                 reset search_path;
                  insert into {schema}.{table} values ('1{table}', 'tin', 1), ('2{table}', 'tin', 2), ('a/{table}', 'tin', 3);
                  update {schema}.{table} set tier = 'gold';
                  insert into {schema}.{table}_by_hand values ('3{table}', 'tin'), ('b/{table}', 'tin');

@@ -245,3 +245,19 @@ BEGIN
         HINT = 'Register it with target_profile.add_client; target_profile.client lists the clients that are.';
 END
 $$;
+
+-- Raises an error that was caught, without the context that it had. An empty detail or hint is none.
+CREATE FUNCTION target_profile._raise(state text, message text, detail text, hint text) RETURNS text
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF detail = '' AND hint = '' THEN
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message;
+    ELSIF detail = '' THEN
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, HINT = hint;
+    ELSIF hint = '' THEN
+        RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, DETAIL = detail;
+    END IF;
+    RAISE EXCEPTION USING ERRCODE = state, MESSAGE = message, DETAIL = detail, HINT = hint;
+END
+$$;

@@ -25,12 +25,7 @@ pgrx::extension_sql_file!("../sql/partitions.sql", name = "partitions", requires
 pgrx::extension_sql_file!(
     "../sql/clients.sql",
     name = "clients",
-    requires = [
-        "tables",
-        pg::wake::_wake,
-        pg::status::_system_identifier,
-        pg::clients::target_profile::_raise
-    ]
+    requires = ["tables", pg::wake::_wake, pg::status::_system_identifier]
 );
 pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["partitions"]);
 pgrx::extension_sql_file!(

@@ -12,7 +12,7 @@ use pgrx::spi::SpiClient;
 use target_profile_core::secret::Secret;
 use target_profile_core::settings::{ClientRow, ClientSettings, SettingError};
 
-use super::errors::{Fault, or_raise, raise_parts};
+use super::errors::{Fault, or_raise};
 use super::owner::as_owner_of;
 use super::shared::Slot;
 use super::snapshot::with_latest_snapshot;
@@ -169,20 +169,14 @@ pub fn select(client: &SpiClient<'_>, code: Option<&str>) -> Result<Vec<Register
     })
 }
 
-/// The triggers of the table `client`, and what its functions raise.
+/// The triggers of the table `client`.
 #[pg_schema]
 pub mod target_profile {
     use pgrx::heap_tuple::PgHeapTuple;
     use pgrx::prelude::*;
     use pgrx::{AllocatedByPostgres, AllocatedByRust, PgTrigger};
 
-    use super::{check, or_raise, raise_parts, wake};
-
-    /// Raises an error that was caught before, without the context that it had. An empty detail or hint is none.
-    #[pg_extern(volatile, parallel_unsafe)]
-    fn _raise(state: &str, message: &str, detail: &str, hint: &str) -> String {
-        raise_parts(state, message, detail, hint)
-    }
+    use super::{check, or_raise, wake};
 
     /// The row trigger on `client`: no value gets in that the core would not take.
     #[pg_trigger]

@@ -402,23 +402,6 @@ impl Fault {
     }
 }
 
-/// Ends the statement with an error of these parts; an empty detail or hint is none.
-pub fn raise_parts(sqlstate: &str, message: &str, detail: &str, hint: &str) -> ! {
-    let code = match sqlstate {
-        "54000" => PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-        _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-    };
-    let mut report = ErrorReport::new(code, message.to_owned(), "target_profile");
-    if !detail.is_empty() {
-        report = report.set_detail(detail.to_owned());
-    }
-    if !hint.is_empty() {
-        report = report.set_hint(hint.to_owned());
-    }
-    report.report(PgLogLevel::ERROR);
-    unreachable!("an error report of level ERROR does not return")
-}
-
 /// Tells the caller that something needs doing outside of this call.
 pub fn warn(message: &str, hint: &str) {
     ErrorReport::new(

@@ -255,6 +255,15 @@ impl Cluster {
     #[track_caller]
     pub fn limit(&self, pid: i32, what: &str, limit: impl std::fmt::Display) {
         let pid = self.own(pid).pid;
+        let mut limit = limit.to_string();
+        if limit == "unlimited" {
+            // As far as it may be raised again.
+            let mut prlimit = tools::as_postgres("prlimit");
+            prlimit.args([format!("--pid={pid}"), format!("--{what}"), "--output=HARD".to_owned()]);
+            prlimit.args(["--raw", "--noheadings"]);
+            let output = tools::run("read the limit of a process", &mut prlimit);
+            limit = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        }
         let mut prlimit = tools::as_postgres("prlimit");
         // The soft limit alone, which may be raised again.
         prlimit.args([format!("--pid={pid}"), format!("--{what}={limit}:")]);

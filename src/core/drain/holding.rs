@@ -127,7 +127,8 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Invalid {
     pub(super) id: i64,
-    pub(super) version: i64,
+    /// `None`: it was not read, since it is too large.
+    pub(super) version: Option<i64>,
     pub(super) attempts: u32,
     pub(super) reason: String,
 }
@@ -211,7 +212,7 @@ impl Drain {
             }
             Err(error) => read.invalid.push(Invalid {
                 id: entry.id,
-                version: entry.version,
+                version: (!matches!(error, Error::ValueTooLarge { .. })).then_some(entry.version),
                 attempts: entry.attempts,
                 reason: match error {
                     Error::NothingToSend if entry.retried => super::OVERTAKEN.to_owned(),

@@ -198,8 +198,12 @@ fn read_entries(
                     Ok(attrs) if retried => without_overtaken(client, id, attrs)?,
                     other => other,
                 };
-                // SAFETY: a jsonb.
-                let version = unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) };
+                let version = if admission == Admission::Read {
+                    // SAFETY: a jsonb.
+                    unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) }
+                } else {
+                    0
+                };
                 let entry = Entry {
                     profile,
                     id,

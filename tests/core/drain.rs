@@ -1094,7 +1094,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 25, max_shrink_iters: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// The same with updates that need several requests each.
     #[test]

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgrx::datum::{Date, TimestampWithTimeZone};
+use pgrx::datum::{Date, DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use target_profile_core::breaker::Opening;
 use target_profile_core::drain::Drain;

@@ -205,6 +205,7 @@ impl Cluster {
     /// Sends a signal to one process of this server.
     #[track_caller]
     pub fn signal(&self, pid: i32, signal: Signal) {
+        self.struck.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
         self.own(pid).signal(signal);
     }
 

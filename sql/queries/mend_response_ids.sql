@@ -1,7 +1,8 @@
 -- Rows of this day that were put in by hand, or a sequence that was set back: ids that are there already are not drawn again.
+-- Those that the sequence will never reach do not count.
 SELECT pg_catalog.setval('target_profile.response_id_seq', m.id)
 FROM (
     SELECT max(r.id) AS id FROM target_profile.response r
-    WHERE r.sent_at >= $1 AND r.sent_at < $1 + interval '1 day'
+    WHERE r.sent_at >= $1 AND r.sent_at < $1 + interval '1 day' AND r.id < 4611686018427387904
 ) m
-WHERE m.id > (SELECT s.last_value FROM target_profile.response_id_seq s) AND m.id < 4611686018427387904
+WHERE m.id > (SELECT s.last_value FROM target_profile.response_id_seq s)

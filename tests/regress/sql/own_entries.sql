@@ -149,6 +149,12 @@ SET client_min_messages = warning;
 SELECT count(*) FROM target_profile.backfill_progress WHERE pg_temp.spy("where");
 RESET ROLE;
 
+-- a snapshot that is fixed is no reason to be told nothing
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SET LOCAL ROLE regress_tp_his;
+SELECT state FROM target_profile.result(:answered);
+COMMIT;
+
 DROP TABLE regress_tp_t, regress_tp_p;
 DROP FUNCTION pg_temp.for_him(), pg_temp.spy(text);
 DROP EXTENSION target_profile;

@@ -127,7 +127,7 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Invalid {
     pub(super) id: i64,
-    pub(super) version: i64,
+    pub(super) version: Option<i64>,
     pub(super) attempts: u32,
     pub(super) reason: String,
 }
@@ -211,7 +211,8 @@ impl Drain {
             }
             Err(error) => read.invalid.push(Invalid {
                 id: entry.id,
-                version: entry.version,
+                // Comparing it would read the whole of it. It is buried as what it is by then.
+                version: (!matches!(error, Error::ValueTooLarge { .. })).then_some(entry.version),
                 attempts: entry.attempts,
                 reason: match error {
                     Error::NothingToSend if entry.retried => super::OVERTAKEN.to_owned(),

@@ -65,7 +65,7 @@ impl Drain {
             batch.bury(
                 &key.client,
                 invalid.id,
-                Some(invalid.version),
+                invalid.version,
                 invalid.attempts,
                 invalid.reason,
             );

@@ -198,8 +198,11 @@ fn read_entries(
                     Ok(attrs) if retried => without_overtaken(client, id, attrs)?,
                     other => other,
                 };
-                // SAFETY: a jsonb.
-                let version = unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) };
+                let version = match admission {
+                    // SAFETY: a jsonb.
+                    Admission::Read => unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) },
+                    _ => 0,
+                };
                 let entry = Entry {
                     profile,
                     id,

@@ -17,7 +17,7 @@ BEGIN
         UNION
         SELECT 'ROUTINE ' || p.oid::regprocedure, a.grantee
         FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-        WHERE (p.pronamespace = 'target_profile'::regnamespace OR p.oid = ANY (target_profile._entry_points()))
+        WHERE (p.pronamespace = 'target_profile'::regnamespace OR p.oid = ANY (ARRAY(SELECT unnest(target_profile._entry_points()))))
           AND a.grantee <> p.proowner
     LOOP
         EXECUTE format('REVOKE ALL ON %s FROM %s', granted.object,

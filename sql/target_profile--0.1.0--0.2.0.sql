@@ -581,7 +581,7 @@ BEGIN
         UNION
         SELECT 'pg_proc'::regclass, p.oid, 'ROUTINE ' || p.oid::regprocedure
         FROM pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-        WHERE (p.pronamespace = 'target_profile'::regnamespace OR p.oid = ANY (target_profile._entry_points())) AND a.grantee = 0
+        WHERE (p.pronamespace = 'target_profile'::regnamespace OR p.oid = ANY (ARRAY(SELECT unnest(target_profile._entry_points())))) AND a.grantee = 0
     LOOP
         EXECUTE format('REVOKE ALL ON %s FROM PUBLIC', granted.object);
         DELETE FROM pg_shdepend d

@@ -1,5 +1,7 @@
 //! Doing something that may fail without ending the statement.
 
+use std::panic::{AssertUnwindSafe, UnwindSafe};
+
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
@@ -13,7 +15,24 @@ use pgrx::prelude::PgSqlErrorCode;
 /// # Errors
 /// The message of the error that Postgres raised. A statement that is cancelled, a session that has to end, a transaction that can only
 /// be repeated as a whole, and a disk that is full end as ever.
-pub fn attempt<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, String> {
+pub fn attempt<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
+    within(work).map_err(message)
+}
+
+/// The same where the transaction is about to commit or to be prepared. One that is rolled back there must have a parent that is a
+/// subtransaction itself: servers with assertions insist on it. So the outer one, which writes nothing, is never rolled back.
+///
+/// # Errors
+/// As [`attempt`].
+pub fn attempt_at_end<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, String> {
+    within(AssertUnwindSafe(|| within(work)))
+        .and_then(|done| done)
+        .map_err(message)
+}
+
+/// # Errors
+/// Whatever was raised, after the subtransaction was rolled back.
+fn within<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, CaughtError> {
     // SAFETY: as PL/pgSQL runs a block with an exception handler: what was current before is current afterwards, whichever way it ends.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
@@ -34,28 +53,24 @@ pub fn attempt<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T
             pg_sys::CurrentMemoryContext = context;
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
             go_back();
-            match error {
-                CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
-                    if !ends_more(report.sql_error_code()) =>
-                {
-                    Err(report.message().to_owned())
-                }
-                // A fault of this library; whoever writes a row has no part in it.
-                CaughtError::RustPanic { ereport, .. } => Err(ereport.message().to_owned()),
-                other => other.rethrow(),
-            }
+            Err(error)
         })
         .execute()
     }
 }
 
-/// The same where the transaction is about to commit or to be prepared. One that is rolled back there must have a parent that is a
-/// subtransaction itself: servers with assertions insist on it.
-///
-/// # Errors
-/// As [`attempt`].
-pub fn attempt_at_end<T>(work: impl FnOnce() -> T + std::panic::UnwindSafe) -> Result<T, String> {
-    attempt(std::panic::AssertUnwindSafe(|| attempt(work))).and_then(|done| done)
+/// What the error says, if it ends nothing but what was attempted.
+fn message(error: CaughtError) -> String {
+    match error {
+        CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
+            if !ends_more(report.sql_error_code()) =>
+        {
+            report.message().to_owned()
+        }
+        // A fault of this library; whoever writes a row has no part in it.
+        CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
+        other => other.rethrow(),
+    }
 }
 
 /// Running out of memory is not among them: what was allocated goes with the subtransaction.

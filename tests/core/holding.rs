@@ -225,6 +225,8 @@ fn what_is_too_large_is_refused_by_its_size() {
     drain.add(&mut reading, entry);
     assert!(drain.claim_read(reading, &mut batch).is_empty());
     assert_eq!(batch.dead[0].reason, "invalid entry: value is too large");
+    // Whether it is still the same is not asked: that would read it.
+    assert_eq!(batch.dead[0].version, None);
 }
 
 #[test]

@@ -96,21 +96,23 @@ fn a_worker_without_memory_says_so_and_goes_on_when_it_has_some() {
     let site = Site::with(Cluster::builder("no_memory").conf("target_profile.poll_interval", "1s"));
     let worker = warm(&site);
     // Enough for small updates, not for a large one.
-    site.cluster.limit(worker, "as", status(worker, "VmSize") + 40 * MIB);
+    site.cluster
+        .limit(worker, "as", Some(status(worker, "VmSize") + 40 * MIB));
     site.db.batch(&format!(
         "select target_profile_update('acme', 'mbox3rdPartyId', 'large', {LARGE})"
     ));
     site.wait_until("select last_error like 'out of memory: an update of 155%' from target_profile.worker");
     site.update("small", r#"{"a": 1}"#);
     site.wait_until("select count(*) = 1 from target_profile.response where profile_id = 'small'");
-    site.cluster.limit(worker, "as", "unlimited");
+    site.cluster.limit(worker, "as", None);
     site.wait_drained();
     site.wait_until("select last_error is null from target_profile.worker");
     // Not even for a small one.
-    site.cluster.limit(worker, "as", status(worker, "VmSize") + 8 * MIB);
+    site.cluster
+        .limit(worker, "as", Some(status(worker, "VmSize") + 8 * MIB));
     site.update("small", r#"{"a": 2}"#);
     site.wait_until("select last_error like 'claiming: out of memory%' from target_profile.worker");
-    site.cluster.limit(worker, "as", "unlimited");
+    site.cluster.limit(worker, "as", None);
     site.wait_drained();
     site.wait_until("select last_error is null from target_profile.worker");
     assert_eq!(site.cluster.wait_backend(WORKER, SOON), worker, "the same process");

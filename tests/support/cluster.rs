@@ -25,7 +25,7 @@ mod upgrade;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 pub use backup::BackupBuilder;
@@ -72,6 +72,8 @@ pub struct Cluster {
     password: String,
     /// Processes stopped by `sigstop`, to be continued before the server is stopped for good.
     frozen: Mutex<Vec<Process>>,
+    /// Pids of processes that the test has sent a signal.
+    struck: Mutex<Vec<i32>>,
     /// What stands between its server and the C library.
     interposed: Option<Interposed>,
 }
@@ -185,6 +187,7 @@ impl Cluster {
             port: home::free_port(),
             password,
             frozen: Mutex::new(Vec::new()),
+            struck: Mutex::new(Vec::new()),
             interposed: None,
         };
         let socket = cluster.socket_dir().join(format!(".s.PGSQL.{}", cluster.port));
@@ -300,6 +303,22 @@ impl Cluster {
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 
+    /// The line of the log that tells of a crash that no test has made: it restarts the server, so that what is tested may look well.
+    /// A PANIC, which some tests provoke, aborts too.
+    fn own_crash(&self) -> Option<String> {
+        let log = self.log();
+        let panics = log.contains("PANIC:");
+        let struck = self.struck.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_struck = |line: &str| struck.iter().any(|pid| line.contains(&format!("(PID {pid})")));
+        let is_crash = |line: &&str| {
+            line.starts_with("TRAP:")
+                || (!is_struck(line)
+                    && (line.contains("was terminated by signal 11")
+                        || (!panics && line.contains("was terminated by signal 6"))))
+        };
+        log.lines().find(is_crash).map(str::to_owned)
+    }
+
     fn log_file(&self) -> PathBuf {
         self.home.path().join("server.log")
     }
@@ -319,7 +338,8 @@ impl Drop for Cluster {
         self.thaw();
         let stopped = self.server().is_none_or(|server| server.destroy());
         let panicking = std::thread::panicking();
-        let keep = panicking || std::env::var_os("KEEP_CLUSTERS").is_some_and(|value| value == "1");
+        let crash = self.own_crash();
+        let keep = panicking || crash.is_some() || std::env::var_os("KEEP_CLUSTERS").is_some_and(|value| value == "1");
         if keep || !stopped {
             self.home.keep();
             let state = if stopped { "stopped" } else { "NOT STOPPED" };
@@ -327,6 +347,9 @@ impl Drop for Cluster {
             eprintln!("cluster \"{name}\" ({state}) is kept in {dir}; its log ends:\n{tail}");
         } else {
             self.home.remove();
+        }
+        if let Some(line) = crash.filter(|_| !panicking) {
+            panic!("the server of cluster \"{}\" has crashed by itself: {line}", self.name);
         }
     }
 }

@@ -263,3 +263,20 @@ fn clusters_do_not_share_anything() {
         "a drop leaves no process"
     );
 }
+
+#[test]
+fn crash_that_the_test_did_not_make_fails_it() {
+    let outcome = std::thread::spawn(|| {
+        let cluster = small("crash");
+        let db = cluster.db();
+        let pid = db.pid();
+        // As the server itself does when it runs into a fault: the cluster knows of no signal.
+        db.try_batch(&format!("copy (select 1) to program 'kill -SEGV {pid}'"))
+            .ok();
+        cluster.wait_log("was terminated by signal 11", DEADLINE);
+    })
+    .join();
+    let message = outcome.expect_err("the cluster's end has failed");
+    let message = message.downcast_ref::<String>().unwrap();
+    assert!(message.contains("has crashed by itself"), "{message}");
+}

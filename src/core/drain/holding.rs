@@ -127,7 +127,6 @@ pub(super) struct Read {
 #[derive(Debug)]
 pub(super) struct Invalid {
     pub(super) id: i64,
-    /// `None`: it was not read, since it is too large.
     pub(super) version: Option<i64>,
     pub(super) attempts: u32,
     pub(super) reason: String,
@@ -212,6 +211,7 @@ impl Drain {
             }
             Err(error) => read.invalid.push(Invalid {
                 id: entry.id,
+                // Comparing it would read the whole of it. It is buried as what it is by then.
                 version: (!matches!(error, Error::ValueTooLarge { .. })).then_some(entry.version),
                 attempts: entry.attempts,
                 reason: match error {

@@ -94,7 +94,8 @@ pub struct Entry {
     pub enqueued_at: Timestamp,
     /// It was a dead letter, and is without the attributes that newer updates have set since.
     pub retried: bool,
-    /// Says whose entry it was and what it held when it was read: a row that has another is another entry by now.
+    /// Says whose entry it was and what it held when it was read: a row that has another is another entry by now. Of no meaning if it is
+    /// too large to be read.
     pub version: i64,
 }
 

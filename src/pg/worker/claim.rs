@@ -198,11 +198,10 @@ fn read_entries(
                     Ok(attrs) if retried => without_overtaken(client, id, attrs)?,
                     other => other,
                 };
-                let version = if admission == Admission::Read {
+                let version = match admission {
                     // SAFETY: a jsonb.
-                    unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) }
-                } else {
-                    0
+                    Admission::Read => unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) },
+                    _ => 0,
                 };
                 let entry = Entry {
                     profile,

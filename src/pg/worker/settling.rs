@@ -298,8 +298,10 @@ impl Worker {
                 Ok(left)
             }
             Err(failure) => {
-                // Perhaps somebody dropped a day.
-                self.days.clear();
+                // Perhaps somebody dropped a day. Who only waits for a lock learns nothing about that.
+                if !failure.is_lock() {
+                    self.days.clear();
+                }
                 Err((stage.get(), failure))
             }
         }

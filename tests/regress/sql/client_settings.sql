@@ -160,7 +160,7 @@ BEGIN
     RETURN 'accepted';
 EXCEPTION WHEN OTHERS THEN
     GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
-    RETURN regexp_replace(split_part(context, E'\nSQL statement "SELECT target_profile', 1), ' line \d+', '');
+    RETURN regexp_replace(split_part(context, E'\nSQL statement "SELECT target_profile', 1), ' line \d+', '', 'g');
 END
 $$;
 SELECT pg_temp.surroundings($$SELECT target_profile.add_client('Acme')$$);

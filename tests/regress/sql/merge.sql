@@ -15,7 +15,7 @@ MERGE INTO customer c USING (VALUES ('old', 'gold'), ('same', 'silver'), ('gone'
     WHEN MATCHED AND s.tier IS NULL THEN DELETE
     WHEN MATCHED THEN UPDATE SET tier = s.tier
     WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.tier);
-SELECT profile_id, attrs FROM target_profile.outbox ORDER BY id;
+SELECT profile_id, attrs FROM target_profile.outbox ORDER BY profile_id;
 
 -- and the collecting ones: one INSERT
 TRUNCATE target_profile.outbox;
@@ -28,6 +28,6 @@ MERGE INTO customer c USING (VALUES ('old', 'tin'), ('same', 'silver'), ('newer'
     WHEN MATCHED THEN UPDATE SET tier = s.tier
     WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.tier);
 SELECT profile_id, attrs, o.xmin = min(o.xmin::text) OVER ()::xid AND o.cmin = min(o.cmin::text) OVER ()::cid AS one_insert
-FROM target_profile.outbox o ORDER BY id;
+FROM target_profile.outbox o ORDER BY profile_id;
 DROP TABLE customer;
 DROP EXTENSION target_profile;

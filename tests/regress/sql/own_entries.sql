@@ -149,8 +149,14 @@ SET client_min_messages = warning;
 SELECT count(*) FROM target_profile.backfill_progress WHERE pg_temp.spy("where");
 RESET ROLE;
 
+-- a snapshot that is fixed is no reason to be told nothing
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SET LOCAL ROLE regress_tp_his;
+SELECT state FROM target_profile.result(:answered);
+COMMIT;
+
 DROP TABLE regress_tp_t, regress_tp_p;
-DROP FUNCTION pg_temp.for_him();
+DROP FUNCTION pg_temp.for_him(), pg_temp.spy(text);
 DROP EXTENSION target_profile;
 DROP ROLE regress_tp_his, regress_tp_hers, regress_tp_member, regress_tp_noinherit, regress_tp_group, regress_tp_reads, regress_tp_rules,
     regress_tp_reads_all;

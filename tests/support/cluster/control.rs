@@ -205,6 +205,7 @@ impl Cluster {
     /// Sends a signal to one process of this server.
     #[track_caller]
     pub fn signal(&self, pid: i32, signal: Signal) {
+        self.struck.lock().unwrap_or_else(PoisonError::into_inner).push(pid);
         self.own(pid).signal(signal);
     }
 
@@ -250,20 +251,25 @@ impl Cluster {
         before.expect("a limit")
     }
 
-    /// Limits what a process of this server may have: `what` is an option of prlimit, such as `as` or `nproc`, `limit` a number or
-    /// `unlimited`.
+    /// Limits what a process of this server may have: `what` is an option of prlimit, such as `as` or `nproc`, `limit` a number, or
+    /// `None` for as much as it may have.
     #[track_caller]
-    pub fn limit(&self, pid: i32, what: &str, limit: impl std::fmt::Display) {
+    pub fn limit(&self, pid: i32, what: &str, limit: Option<u64>) {
         let pid = self.own(pid).pid;
-        let mut limit = limit.to_string();
-        if limit == "unlimited" {
-            // As far as it may be raised again.
-            let mut prlimit = tools::as_postgres("prlimit");
-            prlimit.args([format!("--pid={pid}"), format!("--{what}"), "--output=HARD".to_owned()]);
-            prlimit.args(["--raw", "--noheadings"]);
-            let output = tools::run("read the limit of a process", &mut prlimit);
-            limit = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        }
+        let limit = limit.map_or_else(
+            || {
+                let mut prlimit = tools::as_postgres("prlimit");
+                prlimit.args([
+                    format!("--pid={pid}"),
+                    format!("--{what}"),
+                    "--noheadings".to_owned(),
+                    "--output=HARD".to_owned(),
+                ]);
+                let output = tools::run("ask for the limit of a process", &mut prlimit);
+                String::from_utf8_lossy(&output.stdout).trim().to_owned()
+            },
+            |limit| limit.to_string(),
+        );
         let mut prlimit = tools::as_postgres("prlimit");
         // The soft limit alone, which may be raised again.
         prlimit.args([format!("--pid={pid}"), format!("--{what}={limit}:")]);

@@ -75,7 +75,8 @@ CREATE TABLE target_profile.outbox (
     last_outcome text,
     retried_at timestamptz,
     enqueued_by text COLLATE "C",
-    CONSTRAINT client_code_is_a_label CHECK (client_code ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    CONSTRAINT client_code_is_a_label
+        CHECK (pg_catalog.octet_length(client_code) <= 63 AND client_code ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'),
     CONSTRAINT id_kind_is_known CHECK (id_kind IN ('mboxPC', 'mbox3rdPartyId')),
     CONSTRAINT profile_id_fits CHECK (pg_catalog.char_length(profile_id) BETWEEN 1 AND 256),
     CONSTRAINT attrs_are_an_object CHECK (pg_catalog.jsonb_typeof(attrs) = 'object'),

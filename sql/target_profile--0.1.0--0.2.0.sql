@@ -1,5 +1,6 @@
 -- From 0.1.0 to 0.2.0. No table is rewritten, and no trigger is touched. Three tables get a column: nobody is using them at that moment,
--- for which this waits, and nobody waits for it longer than a tenth of a second.
+-- for which this waits, and nobody waits for it longer than a tenth of a second. Then they are this transaction's until it ends: the
+-- entries that wait to be sent are read once, to add constraints.
 \echo Use "ALTER EXTENSION target_profile UPDATE" to load this file. \quit
 
 -- First of all: every name is looked for in pg_catalog, and what is temporary is found by nobody.
@@ -945,7 +946,8 @@ BEGIN
     FOR attempt IN 1..2 LOOP
         BEGIN
             ALTER TABLE target_profile.outbox
-                ADD CONSTRAINT client_code_is_a_label CHECK (client_code ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+                ADD CONSTRAINT client_code_is_a_label
+                    CHECK (octet_length(client_code) <= 63 AND client_code ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'),
                 ADD CONSTRAINT id_kind_is_known CHECK (id_kind IN ('mboxPC', 'mbox3rdPartyId')),
                 ADD CONSTRAINT profile_id_fits CHECK (char_length(profile_id) BETWEEN 1 AND 256),
                 ADD CONSTRAINT attrs_are_an_object CHECK (jsonb_typeof(attrs) = 'object'),
@@ -969,7 +971,8 @@ BEGIN
            OR NOT (isfinite(o.enqueued_at) AND isfinite(coalesce(o.next_attempt_at, now())) AND isfinite(coalesce(o.retried_at, now())));
         WITH gone AS (
             DELETE FROM target_profile.outbox o
-            WHERE o.client_code !~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$' OR o.id_kind NOT IN ('mboxPC', 'mbox3rdPartyId')
+            WHERE octet_length(o.client_code) > 63 OR o.client_code !~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'
+               OR o.id_kind NOT IN ('mboxPC', 'mbox3rdPartyId')
                OR char_length(o.profile_id) NOT BETWEEN 1 AND 256 OR jsonb_typeof(o.attrs) <> 'object'
             RETURNING o.*
         )

@@ -88,7 +88,8 @@ ALTER TABLE target_profile.outbox
     DROP CONSTRAINT client_code_is_a_label, DROP CONSTRAINT id_kind_is_known, DROP CONSTRAINT profile_id_fits,
     DROP CONSTRAINT attrs_are_an_object, DROP CONSTRAINT attempts_are_counted, DROP CONSTRAINT times_are_finite;
 ALTER TABLE target_profile.outbox
-    ADD CONSTRAINT client_code_is_a_label CHECK (client_code ~ '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'),
+    ADD CONSTRAINT client_code_is_a_label
+        CHECK (octet_length(client_code) <= 63 AND client_code ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'),
     ADD CONSTRAINT id_kind_is_known CHECK (id_kind IN ('mboxPC', 'mbox3rdPartyId')),
     ADD CONSTRAINT profile_id_fits CHECK (char_length(profile_id) BETWEEN 1 AND 256),
     ADD CONSTRAINT attrs_are_an_object CHECK (jsonb_typeof(attrs) = 'object'),

@@ -247,7 +247,9 @@ impl WatchFault {
             Self::IdExpression { .. } => Some(
                 "Make the id of columns of the table itself; what another table knows goes into a column by a trigger of yours.",
             ),
-            Self::Temporary(_) => Some("Watch the permanent table that its rows are written to, or call target_profile_update."),
+            Self::Temporary(_) => {
+                Some("Watch the permanent table that its rows are written to, or call target_profile_update.")
+            }
             Self::Partition(_) => Some("The watch of its parent covers it."),
             Self::NotWatched(_) => Some("target_profile.watched_table lists what is watched."),
         }

@@ -222,8 +222,8 @@ AS $$
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
              last_outcome, reason, enqueued_by)
         SELECT CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END,
-            g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, g.attempts, g.next_attempt_at,
-            g.last_outcome,
+            g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, greatest(g.attempts, 0),
+            g.next_attempt_at, g.last_outcome,
             CASE WHEN taken.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
                 ELSE 'the client was removed' END,
             g.enqueued_by

@@ -123,7 +123,9 @@ AS $$
     SELECT l.entry_id, l.client_code,
         -- An alias, as a row was buried with by 0.1.0.
         CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
-        l.profile_id, c.attrs::jsonb, l.priority, l.source, l.enqueued_at, l.last_outcome, clock_timestamp(), l.enqueued_by
+        l.profile_id, c.attrs::jsonb, l.priority, l.source,
+        CASE WHEN isfinite(l.enqueued_at) THEN l.enqueued_at ELSE clock_timestamp() END,
+        l.last_outcome, clock_timestamp(), l.enqueued_by
     FROM letter l
     CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
     ORDER BY l.entry_id;

@@ -58,6 +58,8 @@ ALTER TABLE target_profile.client ENABLE ALWAYS TRIGGER check_values, ENABLE ALW
 -- Autovacuum: rows live for milliseconds, so the share of dead rows says nothing about the table's size; vacuum by
 -- number instead, and without the cost delay, since dead index entries are what slows a queue down.
 -- enqueued_by is a role's name and no OID: a dump that is restored on another server has other OIDs.
+-- The constraints are for rows that are written by hand, restored or replicated: what the extension writes meets them, so its own
+-- insertion does not evaluate them, and knows them by their names. A constraint of somebody else's has another name.
 CREATE SEQUENCE target_profile.outbox_id_seq;
 CREATE TABLE target_profile.outbox (
     id bigint PRIMARY KEY DEFAULT pg_catalog.nextval('target_profile.outbox_id_seq'),
@@ -72,7 +74,15 @@ CREATE TABLE target_profile.outbox (
     next_attempt_at timestamptz,
     last_outcome text,
     retried_at timestamptz,
-    enqueued_by text COLLATE "C"
+    enqueued_by text COLLATE "C",
+    CONSTRAINT client_code_is_a_label
+        CHECK (pg_catalog.octet_length(client_code) <= 63 AND client_code ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'),
+    CONSTRAINT id_kind_is_known CHECK (id_kind IN ('mboxPC', 'mbox3rdPartyId')),
+    CONSTRAINT profile_id_fits CHECK (pg_catalog.char_length(profile_id) BETWEEN 1 AND 256),
+    CONSTRAINT attrs_are_an_object CHECK (pg_catalog.jsonb_typeof(attrs) = 'object'),
+    CONSTRAINT attempts_are_counted CHECK (attempts >= 0),
+    CONSTRAINT times_are_finite
+        CHECK (pg_catalog.isfinite(enqueued_at) AND pg_catalog.isfinite(next_attempt_at) AND pg_catalog.isfinite(retried_at))
 ) WITH (
     fillfactor = 90,
     autovacuum_vacuum_scale_factor = 0,
@@ -90,7 +100,8 @@ CREATE INDEX outbox_profile ON target_profile.outbox (client_code, id_kind, prof
 -- Dead letters that are sent again: few, and looked for whenever something is accepted.
 CREATE INDEX outbox_retried ON target_profile.outbox (client_code, id_kind, profile_id, id) WHERE retried_at IS NOT NULL;
 
--- What could not be enqueued or delivered. Looser than outbox: a row of a table whose trigger is wired wrongly has no id.
+-- What could not be enqueued or delivered. Looser than outbox: a row of a table whose trigger is wired wrongly has no id. Its
+-- constraints are such that no row can fail them that is buried.
 CREATE TABLE target_profile.dead_letter (
     id bigint PRIMARY KEY,
     client_code text COLLATE "C",
@@ -108,7 +119,9 @@ CREATE TABLE target_profile.dead_letter (
     response_id bigint,
     discarded_at timestamptz,
     raw boolean NOT NULL DEFAULT false,
-    enqueued_by text COLLATE "C"
+    enqueued_by text COLLATE "C",
+    CONSTRAINT attempts_are_counted CHECK (attempts >= 0),
+    CONSTRAINT failed_at_is_finite CHECK (pg_catalog.isfinite(failed_at))
 );
 CREATE INDEX dead_letter_client ON target_profile.dead_letter (client_code, failed_at);
 CREATE INDEX dead_letter_profile ON target_profile.dead_letter (client_code, id_kind, profile_id, id);

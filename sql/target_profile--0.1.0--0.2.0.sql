@@ -1,5 +1,6 @@
 -- From 0.1.0 to 0.2.0. No table is rewritten, and no trigger is touched. Three tables get a column: nobody is using them at that moment,
--- for which this waits, and nobody waits for it longer than a tenth of a second.
+-- for which this waits, and nobody waits for it longer than a tenth of a second. Then they are this transaction's until it ends: the
+-- entries that wait to be sent are read once, to add constraints.
 \echo Use "ALTER EXTENSION target_profile UPDATE" to load this file. \quit
 
 -- First of all: every name is looked for in pg_catalog, and what is temporary is found by nobody.
@@ -61,7 +62,7 @@ AS $$
         FROM pg_inherits i
         JOIN pg_class c ON c.oid = i.inhrelid
         JOIN pg_namespace n ON n.oid = c.relnamespace
-        LEFT JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$')
+        LEFT JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM [(](.*)[)] TO [(](.*)[)]$')
             AS b (bound) ON true
         WHERE i.inhparent = 'target_profile.response'::regclass AND NOT i.inhdetachpending
     ) p
@@ -874,8 +875,8 @@ AS $$
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
              last_outcome, reason, enqueued_by)
         SELECT CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END,
-            g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, g.attempts, g.next_attempt_at,
-            g.last_outcome,
+            g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, greatest(g.attempts, 0),
+            g.next_attempt_at, g.last_outcome,
             CASE WHEN taken.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
                 ELSE 'the client was removed' END,
             g.enqueued_by
@@ -912,7 +913,9 @@ AS $$
     SELECT l.entry_id, l.client_code,
         -- An alias, as a row was buried with by 0.1.0.
         CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
-        l.profile_id, c.attrs::jsonb, l.priority, l.source, l.enqueued_at, l.last_outcome, clock_timestamp(), l.enqueued_by
+        l.profile_id, c.attrs::jsonb, l.priority, l.source,
+        CASE WHEN isfinite(l.enqueued_at) THEN l.enqueued_at ELSE clock_timestamp() END,
+        l.last_outcome, clock_timestamp(), l.enqueued_by
     FROM letter l
     CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
     ORDER BY l.entry_id;
@@ -926,6 +929,62 @@ COMMENT ON FUNCTION target_profile._spare_id() IS 'Internal: an id below all tha
 UPDATE target_profile.dead_letter AS d
 SET id_kind = CASE d.id_kind WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE 'mboxPC' END
 WHERE d.id_kind IN ('thirdPartyId', 'pcId', 'tntId');
+
+-- What no row of these tables may hold, whoever writes it.
+
+UPDATE target_profile.dead_letter AS d
+SET attempts = greatest(d.attempts, 0), failed_at = CASE WHEN isfinite(d.failed_at) THEN d.failed_at ELSE clock_timestamp() END
+WHERE d.attempts < 0 OR NOT isfinite(d.failed_at);
+ALTER TABLE target_profile.dead_letter
+    ADD CONSTRAINT attempts_are_counted CHECK (attempts >= 0),
+    ADD CONSTRAINT failed_at_is_finite CHECK (isfinite(failed_at));
+
+-- The rows are read once, under the lock that is held already, and once more if one of them fails: then they are mended where that
+-- changes nothing of what will be sent, and buried otherwise.
+DO $$
+BEGIN
+    FOR attempt IN 1..2 LOOP
+        BEGIN
+            ALTER TABLE target_profile.outbox
+                ADD CONSTRAINT client_code_is_a_label
+                    CHECK (octet_length(client_code) <= 63 AND client_code ~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'),
+                ADD CONSTRAINT id_kind_is_known CHECK (id_kind IN ('mboxPC', 'mbox3rdPartyId')),
+                ADD CONSTRAINT profile_id_fits CHECK (char_length(profile_id) BETWEEN 1 AND 256),
+                ADD CONSTRAINT attrs_are_an_object CHECK (jsonb_typeof(attrs) = 'object'),
+                ADD CONSTRAINT attempts_are_counted CHECK (attempts >= 0),
+                ADD CONSTRAINT times_are_finite
+                    CHECK (isfinite(enqueued_at) AND isfinite(next_attempt_at) AND isfinite(retried_at));
+            EXIT;
+        EXCEPTION WHEN check_violation THEN
+            IF attempt = 2 THEN
+                RAISE;
+            END IF;
+        END;
+        UPDATE target_profile.outbox AS o SET
+            id_kind = CASE WHEN o.id_kind IN ('pcId', 'tntId') THEN 'mboxPC'
+                WHEN o.id_kind = 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE o.id_kind END,
+            attempts = greatest(o.attempts, 0),
+            enqueued_at = CASE WHEN isfinite(o.enqueued_at) THEN o.enqueued_at ELSE clock_timestamp() END,
+            next_attempt_at = CASE WHEN isfinite(o.next_attempt_at) THEN o.next_attempt_at END,
+            retried_at = CASE WHEN isfinite(o.retried_at) THEN o.retried_at ELSE clock_timestamp() END
+        WHERE o.id_kind IN ('pcId', 'tntId', 'thirdPartyId') OR o.attempts < 0
+           OR NOT (isfinite(o.enqueued_at) AND isfinite(coalesce(o.next_attempt_at, now())) AND isfinite(coalesce(o.retried_at, now())));
+        WITH gone AS (
+            DELETE FROM target_profile.outbox o
+            WHERE octet_length(o.client_code) > 63 OR o.client_code !~ '^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'
+               OR o.id_kind NOT IN ('mboxPC', 'mbox3rdPartyId')
+               OR char_length(o.profile_id) NOT BETWEEN 1 AND 256 OR jsonb_typeof(o.attrs) <> 'object'
+            RETURNING o.*
+        )
+        INSERT INTO target_profile.dead_letter
+            (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at, last_outcome, reason)
+        SELECT CASE WHEN EXISTS (SELECT FROM target_profile.dead_letter d WHERE d.id = g.id) THEN target_profile._spare_id() ELSE g.id END,
+            g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, g.attempts, g.next_attempt_at,
+            g.last_outcome, format('entry %s was no update that can be sent, when target_profile was brought to 0.2.0', g.id)
+        FROM gone g;
+    END LOOP;
+END
+$$;
 
 COMMENT ON VIEW target_profile.worker IS 'Each database that has a worker or is meant to have one: process, state, what is wrong';
 COMMENT ON COLUMN target_profile.worker.last_error IS 'What is wrong at present, or what an upgrade still needs; null when it is over';

@@ -95,7 +95,7 @@ pub struct Dead {
 /// What a settlement has left as it was, because others have changed or locked it.
 #[derive(Debug, Default)]
 pub struct Left {
-    /// Entries that somebody has locked: they are settled later.
+    /// Entries that somebody has locked, and those that were sent with them: they are settled later.
     pub locked: BTreeSet<i64>,
     /// Entries that somebody has changed since they were read: they are other entries by now, and are sent.
     pub changed: BTreeSet<i64>,
@@ -225,17 +225,6 @@ impl Batch {
                 outcome: None,
                 response: None,
                 recorded: None,
-            });
-        }
-    }
-
-    /// The same for an entry of which everything has arrived.
-    pub(crate) fn accept(&mut self, client: &ClientCode, id: i64, version: i64) {
-        if !self.accepted.iter().any(|accepted| accepted.id == id) {
-            self.accepted.push(Accepted {
-                id,
-                client: client.clone(),
-                version,
             });
         }
     }

@@ -160,7 +160,7 @@ pub enum WatchFault {
         table: String,
     },
     /// No columns, or a NULL among them.
-    #[error("attrs must name at least one column, and no nulls")]
+    #[error("attrs must name at least one column and contain no nulls")]
     NoColumns,
     /// Neither `all` nor `changed`.
     #[error("unrecognized value of send")]
@@ -169,7 +169,7 @@ pub enum WatchFault {
     #[error("unrecognized value of on_invalid")]
     OnInvalid(String),
     /// What is not one expression, or not of the row.
-    #[error("not a single expression over columns of the row")]
+    #[error("not a single expression over the columns of the row")]
     Expression {
         /// It.
         expression: String,
@@ -177,7 +177,7 @@ pub enum WatchFault {
         error: Option<String>,
     },
     /// What cannot be the id of a row.
-    #[error("not an id that can be computed of a row by itself")]
+    #[error("the id cannot be computed from one row alone")]
     IdExpression {
         /// It.
         expression: String,
@@ -191,7 +191,7 @@ pub enum WatchFault {
     #[error("table {0} is a partition of a table that is watched already")]
     Partition(String),
     /// There is nothing to end.
-    #[error("table {0} is not watched so")]
+    #[error("table {0} has no such watch")]
     NotWatched(String),
 }
 
@@ -239,16 +239,18 @@ impl WatchFault {
                 Some("Name columns as in the catalog, without quotes: 'column' or 'attribute=column'.")
             }
             Self::NoColumns => Some("Give an array of 'column' or 'attribute=column'."),
-            Self::Send(_) => Some("It is all or changed."),
-            Self::OnInvalid(_) => Some("It is warn or error."),
+            Self::Send(_) => Some("Use all or changed."),
+            Self::OnInvalid(_) => Some("Use warn or error."),
             Self::Expression { .. } => {
                 Some("Give what could stand between the parentheses of WHEN (…) in CREATE TRIGGER, such as NEW.active.")
             }
             Self::IdExpression { .. } => Some(
                 "Make the id of columns of the table itself; what another table knows goes into a column by a trigger of yours.",
             ),
-            Self::Temporary(_) => Some("Watch the table that its rows end in, or call target_profile_update."),
-            Self::Partition(_) => Some("The watch of its parent is good for it, too."),
+            Self::Temporary(_) => {
+                Some("Watch the permanent table that its rows are written to, or call target_profile_update.")
+            }
+            Self::Partition(_) => Some("The watch of its parent covers it."),
             Self::NotWatched(_) => Some("target_profile.watched_table lists what is watched."),
         }
     }
@@ -320,8 +322,8 @@ impl Fault {
             Self::UnknownClient(_) => {
                 "Register it with target_profile.add_client; target_profile.client lists the clients that are."
             }
-            Self::BadClient { .. } => "Mend the settings with target_profile.set_client.",
-            Self::ForeignOwner { .. } => "ALTER … OWNER TO gives it to the role that has the rest.",
+            Self::BadClient { .. } => "Correct the settings with target_profile.set_client.",
+            Self::ForeignOwner { .. } => "Give it to the role that owns the rest, with ALTER … OWNER TO.",
             Self::Renamed(_) => "Use ALTER … RENAME TO and ALTER … SET SCHEMA.",
             Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",
             Self::Pause => "Use target_profile.pause and target_profile.resume.",
@@ -342,17 +344,17 @@ impl Fault {
                 "Create it with EXECUTE FUNCTION target_profile_trigger('client', 'mbox3rdPartyId', 'id_column', \
                  'column', 'attribute=column', …)."
             }
-            Self::Trigger(TriggerFault::Options) => "Have it created by target_profile.watch.",
+            Self::Trigger(TriggerFault::Options) => "Call target_profile.watch, which creates such triggers.",
             Self::Trigger(TriggerFault::NoColumn { .. }) => {
-                "Create the trigger anew with the columns that the table has."
+                "Create the trigger again with columns that the table has, or call target_profile.watch again."
             }
             Self::Trigger(TriggerFault::IdExpression { .. }) => {
-                "Wire the table anew with an id_column that can be computed of every row."
+                "Call target_profile.watch again with an id_column that can be computed for every row."
             }
             Self::Trigger(TriggerFault::Value { .. }) => {
-                "Leave out the column, or rows with such a value by a WHEN condition of the trigger."
+                "Leave out the column, or exclude such rows with WHEN in the trigger."
             }
-            Self::Refused(_) => "See what was done to the tables of the schema target_profile, and undo it.",
+            Self::Refused(_) => "Find out what was changed in the schema target_profile, and undo it.",
             Self::Trigger(TriggerFault::NullId(_) | TriggerFault::NullIdExpression(_)) => {
                 "Leave out such rows with WHEN (NEW.… IS NOT NULL) in the trigger."
             }
@@ -360,7 +362,7 @@ impl Fault {
                 if let Some(hint) = versions::hint() {
                     return Some(hint);
                 }
-                "This is a fault of target_profile, or its tables were changed by hand; please report it."
+                "If nobody has changed the tables of target_profile, this is a bug: please report it."
             }
         };
         Some(hint.to_owned())

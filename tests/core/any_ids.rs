@@ -44,6 +44,8 @@ struct World {
     open: Vec<(u64, Vec<i64>, bool)>,
     /// The sequence was set since the last turn, so what was drawn meanwhile may have to wait for the sweep.
     set: bool,
+    /// The last id drawn, as the last turn has seen it.
+    observed: i64,
 }
 
 impl World {
@@ -61,6 +63,7 @@ impl World {
             next_xid: 100,
             open: Vec::new(),
             set: false,
+            observed: i64::MIN,
         }
     }
 
@@ -133,6 +136,11 @@ impl World {
 
     /// Turns until there is nothing to do: what was drawn in order has gone.
     fn turns(&mut self) {
+        if self.set && self.last >= self.observed {
+            // It has come past where it was, so that it was set cannot be seen.
+            self.rows.values_mut().for_each(|row| row.drawn = false);
+            self.open.iter_mut().for_each(|(_, _, in_order)| *in_order = false);
+        }
         let mut turns = 0;
         while self.drain.wants_to_claim(at(0)) {
             self.turn();
@@ -146,7 +154,7 @@ impl World {
             .map(|(id, _)| *id)
             .collect();
         assert!(left.is_empty(), "{left:?} wait for the poll");
-        self.set = false;
+        self.set &= turns == 0;
     }
 
     fn turn(&mut self) {
@@ -154,6 +162,7 @@ impl World {
         let first = running.first().cloned().unwrap_or(self.next_xid.to_string());
         let snapshot = format!("{first}:{}:{}", self.next_xid, running.join(","));
         self.drain.observe(&Snapshot::parse(&snapshot).unwrap(), self.last);
+        self.observed = self.last;
         loop {
             let gaps = self.drain.unknown_lanes();
             if gaps.is_empty() {

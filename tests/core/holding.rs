@@ -51,7 +51,7 @@ fn bytes_of(dispatches: &HashMap<u64, Dispatch>) -> usize {
 fn many_updates_of_a_request_each_do_not_go_at_once() {
     let mut drain = drain_of(&["acme"], 800);
     let mut outbox = Outbox::default();
-    for id in 1..=1_000 {
+    for id in 1..=200 {
         outbox.put("acme", &format!("p{id}"), 0, id, &of_bytes(50_000));
     }
     let mut under_way: HashMap<u64, Dispatch> = HashMap::new();
@@ -72,7 +72,7 @@ fn many_updates_of_a_request_each_do_not_go_at_once() {
         drain.complete(accepted(ticket, outbox.now), outbox.now, 0.5, &mut batch);
         outbox.settle(&mut drain, &mut batch);
     }
-    assert_eq!((outbox.rows.len(), sent), (0, 1_000));
+    assert_eq!((outbox.rows.len(), sent), (0, 200));
     // As many as there is room for: half of it for a single client.
     assert!(most > HELD_BYTES / 10 && most < HELD_BYTES / 2, "{most}");
 }
@@ -81,7 +81,7 @@ fn many_updates_of_a_request_each_do_not_go_at_once() {
 fn a_client_whose_endpoint_hangs_leaves_room_to_the_others() {
     let mut drain = drain_of(&["hangs", "works"], 800);
     let mut outbox = Outbox::default();
-    for id in 1..=500 {
+    for id in 1..=200 {
         outbox.put("hangs", &format!("p{id}"), 5, id, &of_bytes(50_000));
     }
     // A large one of it hangs, too.
@@ -99,12 +99,17 @@ fn a_client_whose_endpoint_hangs_leaves_room_to_the_others() {
     let mut arrived = 0;
     while drain.wants_to_claim(outbox.now) {
         for dispatch in outbox.claim(&mut drain, outbox.now, &mut batch) {
-            arrived += 1;
-            drain.complete(accepted(dispatch.ticket, outbox.now), outbox.now, 0.5, &mut batch);
+            if dispatch.request.url.contains("/works/") {
+                arrived += 1;
+                drain.complete(accepted(dispatch.ticket, outbox.now), outbox.now, 0.5, &mut batch);
+            } else {
+                hanging += 1;
+            }
         }
         outbox.settle(&mut drain, &mut batch);
     }
     assert_eq!(arrived, 100);
+    assert!(hanging < 100, "{hanging} of those that hang have taken the room");
 }
 
 #[test]
@@ -146,8 +151,8 @@ fn large_updates_go_one_at_a_time_and_small_ones_pass_them() {
         outbox.settle(&mut drain, &mut batch);
     }
     assert_eq!((outbox.rows.len(), small, large.len()), (0, 7, 3), "{large:?}");
-    // A value of 40 kB each: one fits in a request.
-    let parts = (4 * LARGE_BYTES).div_ceil(40_000);
+    // Values of 40 kB, of which one fits in a request: the last one is shorter, and goes with the one before it.
+    let parts = 4 * LARGE_BYTES / 40_000;
     assert!(large.values().all(|count| *count == parts), "{large:?}");
 }
 
@@ -156,7 +161,8 @@ fn large_updates_go_one_at_a_time_and_small_ones_pass_them() {
 fn a_large_update_goes_on_where_it_was() {
     let mut drain = drain_of(&["acme"], 100);
     let mut outbox = Outbox::default();
-    outbox.put("acme", "large", 0, 1, &of_bytes(FLAT_BYTES - 10_000));
+    let bytes = FLAT_BYTES / 4;
+    outbox.put("acme", "large", 0, 1, &of_bytes(bytes - 10_000));
     let mut batch = Batch::default();
     let (mut sent, mut next, mut turns) = (0, Vec::new(), 0);
     while !outbox.rows.is_empty() && turns < 100_000 {
@@ -182,7 +188,7 @@ fn a_large_update_goes_on_where_it_was() {
         "{sent} sent, {:?}",
         outbox.dead
     );
-    let parts = FLAT_BYTES / 40_000;
+    let parts = bytes / 40_000;
     assert!(sent >= parts && sent < parts * 11 / 10, "{sent} of {parts}");
 }
 

@@ -9,6 +9,7 @@ mod budget;
 mod burial;
 mod collected;
 mod condition;
+mod constraints;
 mod delivery;
 mod descriptors;
 mod drain;

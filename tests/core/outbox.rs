@@ -1,10 +1,12 @@
 //! A table and a clock for the tests of the drain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use target_profile_core::attrs::FlatAttrs;
-use target_profile_core::drain::{Answer, Dispatch, Drain, Entry, Head, MERGE_LIMIT, Registration, Report};
+use target_profile_core::drain::{
+    Admission, Answer, Dispatch, Drain, Entry, Head, MERGE_LIMIT, Reading, Registration, Report,
+};
 use target_profile_core::endpoint::Endpoint;
 use target_profile_core::horizon::Snapshot;
 use target_profile_core::quota::Minute;
@@ -142,25 +144,32 @@ impl Outbox {
             }));
         }
         let profiles = drain.select(&reads, &heads, now, batch);
-        let mut entries = Vec::new();
-        for (profile, key) in profiles.iter().enumerate() {
-            let rows = self
-                .rows
-                .iter()
-                .filter(|(_, row)| row.client == key.client.as_str() && row.profile == key.id.as_str())
-                .filter(|(_, row)| row.id_kind == key.kind.as_str())
-                .take(MERGE_LIMIT);
-            entries.extend(rows.map(|(id, row)| Entry {
-                profile,
-                id: *id,
-                attrs: FlatAttrs::from_stored_json(&row.attrs),
-                attempts: row.attempts,
-                enqueued_at: row.enqueued_at,
-                retried: false,
-                version: 0,
-            }));
+        let mut rows_of: HashMap<(&str, &str, &str), Vec<(i64, &Row)>> = HashMap::new();
+        for (id, row) in &self.rows {
+            let profile = (row.client.as_str(), row.id_kind.as_str(), row.profile.as_str());
+            rows_of.entry(profile).or_default().push((*id, row));
         }
-        drain.claim(profiles, entries, batch)
+        let mut reading = Reading::new(profiles.clone());
+        for (profile, key) in profiles.iter().enumerate() {
+            let rows = rows_of.get(&(key.client.as_str(), key.kind.as_str(), key.id.as_str()));
+            for (id, row) in rows.into_iter().flatten().take(MERGE_LIMIT) {
+                // As the worker: what is not admitted is not read.
+                if drain.admit(&mut reading, profile, row.attrs.len()) != Admission::Read {
+                    continue;
+                }
+                let entry = Entry {
+                    profile,
+                    id: *id,
+                    attrs: FlatAttrs::from_stored_json(&row.attrs),
+                    attempts: row.attempts,
+                    enqueued_at: row.enqueued_at,
+                    retried: false,
+                    version: 0,
+                };
+                drain.add(&mut reading, entry);
+            }
+        }
+        drain.claim_read(reading, batch)
     }
 
     /// The settlement of the drain's cycle.

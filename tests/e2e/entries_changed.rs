@@ -280,7 +280,10 @@ fn an_id_beyond_the_sequence_makes_nobody_wait_for_the_poll() {
     site.wait_drained();
     assert_eq!(site.mock.request_count(), 6 + ids.len() as u64);
     // After a restart they are found where they are, and nobody waits behind those that must wait.
-    site.db.batch("select target_profile.pause('acme')");
+    site.db.batch(
+        "select target_profile.pause('acme');
+         alter table target_profile.outbox drop constraint times_are_finite",
+    );
     for id in ids {
         site.db.query(
             "insert into target_profile.outbox (id, client_code, id_kind, profile_id, attrs, next_attempt_at)
@@ -328,10 +331,16 @@ fn a_sequence_that_is_set_back_makes_nobody_wait_for_the_poll() {
     site.wait_drained();
 }
 
-/// Whatever a row holds that the table takes: it is sent or buried, and the next one goes at once.
+/// Whatever a row holds that the table takes once its constraints are dropped: it is sent or buried, and the next one goes at once.
 #[test]
 fn odd_rows_are_sent_or_buried_and_cost_nobody_anything() {
     let site = without_polls("odd");
+    site.db.batch(
+        "do $$ begin execute (
+             select format('alter table target_profile.outbox %s', string_agg(format('drop constraint %I', conname), ', '))
+             from pg_constraint where conrelid = 'target_profile.outbox'::regclass and contype = 'c');
+         end $$",
+    );
     site.add_client("other");
     let odd = [
         "attempts => -2147483648",
@@ -361,7 +370,6 @@ fn odd_rows_are_sent_or_buried_and_cost_nobody_anything() {
         "last_outcome => 'x'",
     ];
     site.db.batch("select target_profile.pause('acme')");
-    let mut taken = 0;
     for (n, change) in odd.iter().enumerate() {
         let (column, value) = change.split_once(" => ").unwrap();
         let base = format!("p{n}");
@@ -379,20 +387,12 @@ fn odd_rows_are_sent_or_buried_and_cost_nobody_anything() {
                 list.push(ordinary);
             }
         }
-        // What a CHECK refuses is refused.
-        taken += site
-            .db
-            .try_execute(
-                &format!(
-                    "insert into target_profile.outbox ({}) values ({})",
-                    names.join(", "),
-                    list.join(", ")
-                ),
-                &[],
-            )
-            .unwrap_or(0);
+        site.db.batch(&format!(
+            "insert into target_profile.outbox ({}) values ({})",
+            names.join(", "),
+            list.join(", ")
+        ));
     }
-    assert!(taken > 10);
     assert_eq!(
         site.count("select count(*) from target_profile.status where oldest_age is not null or backlog > 0"),
         1
@@ -435,6 +435,7 @@ fn rows_by_hand_in_the_other_tables_stop_nothing() {
          update target_profile.activity set sent = 2147483647, accepted = 2147483647, counted_to = 9223372036854775807;
          insert into target_profile.backing_off values ('nobody', 'infinity', '-infinity', '');
          insert into target_profile.overtaken values (9223372036854775807, 'a'), (-9223372036854775808, 'b');
+         alter table target_profile.dead_letter drop constraint attempts_are_counted;
          insert into target_profile.dead_letter (id, priority, source, enqueued_at, attempts, reason)
          values (9223372036854775807, 1, '', 'infinity', -1, ''), (-9223372036854775808, 1, '', '-infinity', 1, '')",
     );

@@ -361,3 +361,79 @@ fn a_new_library_does_all_that_the_old_sql_knows_and_says_that_it_is_old() {
     // Nothing else is wrong.
     assert_eq!(site.db.text("select last_error from target_profile.worker"), told);
 }
+
+/// How an entry is written: an INSERT looks whether the id is free, the short way does not.
+fn is_written_the_short_way(db: &Db) -> bool {
+    let scans = || -> i64 {
+        db.value(
+            "select seq_scan + idx_scan from pg_stat_xact_all_tables where relid = 'target_profile.outbox'::regclass",
+            &[],
+        )
+    };
+    db.batch("begin");
+    let before = scans();
+    db.batch("select target_profile_update('paused', 'mboxPC', 'way', '{\"a\": 1}')");
+    let after = scans();
+    db.batch("rollback");
+    after == before
+}
+
+/// Rows that 0.1.0 took by hand, or from its own `retry`, and that no constraint of 0.2.0 lets in.
+#[test]
+fn an_upgrade_mends_or_buries_the_rows_that_the_constraints_refuse() {
+    let site = old::site(Cluster::builder("strange"));
+    old::fill(&site);
+    site.cluster.set("target_profile.enabled", "off");
+    site.wait_until("select state = 'disabled' from target_profile.worker");
+    site.db.batch(
+        "delete from target_profile.outbox;
+         create table odd (n serial, mended boolean, client_code text default 'paused', id_kind text default 'mboxPC', profile_id text default 'p',
+             attrs jsonb default '{\"a\": \"1\"}', enqueued_at timestamptz default now(), attempts integer default 0,
+             next_attempt_at timestamptz, retried_at timestamptz);
+         insert into odd (mended, client_code) values (false, ''), (false, 'No.Label');
+         insert into odd (mended, id_kind) values (true, 'tntId'), (true, 'pcId'), (true, 'thirdPartyId'), (false, 'garbage');
+         insert into odd (mended, profile_id) values (false, ''), (false, repeat('x', 257));
+         insert into odd (mended, attrs) values (false, '[]'), (false, '1');
+         insert into odd (mended, attempts) values (true, -1);
+         insert into odd (mended, enqueued_at) values (true, 'infinity'), (true, '-infinity');
+         insert into odd (mended, next_attempt_at, retried_at) values
+             (true, 'infinity', 'infinity'), (true, '-infinity', '-infinity'), (true, null, null);
+         insert into target_profile.outbox (id, client_code, id_kind, profile_id, attrs, enqueued_at, attempts, next_attempt_at, retried_at)
+         select n, client_code, id_kind, profile_id, attrs, enqueued_at, attempts, next_attempt_at, retried_at from odd;
+         update target_profile.dead_letter set attempts = -1, failed_at = 'infinity';
+         insert into target_profile.dead_letter (id, priority, source, enqueued_at, attempts, reason) values (1, 0, 'x', now(), 0, 'is here')",
+    );
+    assert!(is_written_the_short_way(&site.db));
+    let before = site.count("select count(*) from target_profile.dead_letter");
+    site.db.batch(UPDATE);
+    assert!(is_written_the_short_way(&site.db));
+    assert_eq!(
+        site.db
+            .text("select string_agg(id::text, ' ' order by id) from target_profile.outbox"),
+        site.db
+            .text("select string_agg(n::text, ' ' order by n) from odd where mended")
+    );
+    let buried =
+        "select count(*) from target_profile.dead_letter where reason like 'entry % was no update that can be sent,%'";
+    assert_eq!(
+        site.count(buried),
+        site.count("select count(*) from odd where not mended")
+    );
+    assert_eq!(
+        site.count("select count(*) from target_profile.dead_letter"),
+        before + site.count(buried)
+    );
+    assert_eq!(
+        site.db
+            .text("select reason from target_profile.dead_letter where id = 1"),
+        "is here"
+    );
+    site.cluster.set("target_profile.enabled", "on");
+    site.db
+        .batch("select target_profile.set_client('paused', reset => '{auth_token}'), target_profile.resume('paused')");
+    site.wait_drained();
+    assert_eq!(
+        site.mock.value("paused", "mbox3rdPartyId", "p", "a").as_deref(),
+        Some("1")
+    );
+}

@@ -1,7 +1,7 @@
 //! From a selected profile to a delivery: all its entries are read, and become one update.
 
 use super::holding::{Passed, Read, held};
-use super::{Admission, Busy, Delivery, Dispatch, Drain, Entry, Reading, Turn, Wait};
+use super::{Admission, Busy, Carried, Delivery, Dispatch, Drain, Entry, Reading, Turn, Wait};
 use crate::attrs::FlatAttrs;
 use crate::client_code::ClientCode;
 use crate::error::Error;
@@ -9,7 +9,7 @@ use crate::id::ProfileKey;
 use crate::quota::Class;
 use crate::request::{Method, Plan, Request};
 use crate::settings::ClientSettings;
-use crate::settlement::{Again, Batch};
+use crate::settlement::{Accepted, Again, Batch, Ended};
 use crate::time::Timestamp;
 
 /// At most so many entries are merged into one request; the rest of the profile goes with the next. It bounds the
@@ -74,13 +74,6 @@ impl Drain {
         let planned = match client {
             Some(client) if !carried.is_empty() => {
                 client.drop_arrived(&key, &mut merged);
-                if merged.is_empty() {
-                    // Every part of it has arrived, since what was missing is gone.
-                    for entry in &carried {
-                        batch.accept(&key.client, entry.id, entry.version);
-                    }
-                    client.forget_arrived(&key);
-                }
                 Plan::of(&client.settings.endpoint, &key, &merged, client.settings.method).map(Some)
             }
             // The entries are gone (retried by hand, discarded), or their client is: nothing to send.
@@ -98,7 +91,24 @@ impl Drain {
             }
             None
         });
-        let plan = plan.filter(|plan| plan.parts() > 0);
+        let more = |turn: &Turn| {
+            full.then_some(Wait {
+                due: Again::AT_ONCE.at,
+                priority: turn.wait.priority,
+                id: carried.last().map_or(turn.wait.id, |entry| entry.id),
+                retry: false,
+            })
+        };
+        let plan = match plan {
+            Some(plan) if plan.parts() == 0 => {
+                if let Some(turn) = self.release(&key) {
+                    let more = more(&turn);
+                    self.end_unsent(key, turn, plan, &carried, more, batch);
+                }
+                return None;
+            }
+            other => other,
+        };
         let (Some(Busy::Selected(turn)), Some(client), Some(plan)) =
             (self.busy.get(&key), self.clients.get_mut(&key.client), plan)
         else {
@@ -126,12 +136,7 @@ impl Drain {
         self.next_ticket += 1;
         let minute = client.ledger.current();
         let ids: Vec<i64> = carried.iter().map(|entry| entry.id).collect();
-        let more = full.then_some(Wait {
-            due: Again::AT_ONCE.at,
-            priority: turn.wait.priority,
-            id: ids.last().copied().unwrap_or(turn.wait.id),
-            retry: false,
-        });
+        let more = more(&turn);
         let mut delivery = Delivery {
             key: key.clone(),
             turn,
@@ -158,6 +163,60 @@ impl Drain {
         self.busy.insert(key, Busy::UnderWay(ticket));
         self.deliveries.insert(ticket, delivery);
         Some(dispatch(ticket, first, &client.settings))
+    }
+
+    /// Every part of it has arrived, since what was missing is gone. It ends as a delivery does: its profile has no turn until
+    /// its entries are settled.
+    fn end_unsent(
+        &mut self,
+        key: ProfileKey,
+        turn: Turn,
+        plan: Plan,
+        carried: &[Carried],
+        more: Option<Wait>,
+        batch: &mut Batch,
+    ) {
+        let Some(client) = self.clients.get_mut(&key.client) else {
+            return;
+        };
+        client.forget_arrived(&key);
+        batch.accepted.extend(carried.iter().map(|entry| Accepted {
+            id: entry.id,
+            client: key.client.clone(),
+            version: entry.version,
+        }));
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let minute = client.ledger.current();
+        batch.ended.push(Ended {
+            client: key.client.clone(),
+            ticket,
+            again: None,
+        });
+        let mut delivery = Delivery {
+            key: key.clone(),
+            turn,
+            carried: Vec::new(),
+            ids: carried.iter().map(|entry| entry.id).collect(),
+            plan,
+            part: 0,
+            method: Method::Get,
+            request_bytes: 0,
+            sent: FlatAttrs::default(),
+            left: FlatAttrs::default(),
+            held: 0,
+            large: false,
+            parts_paid: 0,
+            parts_sent: 0,
+            minute,
+            more,
+            ended: true,
+            unsettled: false,
+        };
+        delivery.forget_attrs();
+        self.settling += 1;
+        self.busy.insert(key, Busy::UnderWay(ticket));
+        self.deliveries.insert(ticket, delivery);
     }
 
     fn set_short(&mut self, client: &ClientCode) {

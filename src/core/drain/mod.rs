@@ -293,7 +293,7 @@ impl Drain {
         self.settled_but(batch, Left::default());
     }
 
-    /// The batch has been committed but for what was left. The answer is what must be settled later. A profile whose entry
+    /// The batch has been committed but for what was left, of which [`Drain::bound_to`] says what is locked. The answer is what must be settled later. A profile whose entry
     /// is locked has no turn until then; one whose entry has changed has another turn at once.
     pub fn settled_but(&mut self, batch: Batch, left: Left) -> Batch {
         let Batch {
@@ -385,6 +385,26 @@ impl Drain {
             }
         }
         later
+    }
+
+    /// Which entries of a batch cannot be settled as long as these are locked: themselves, and those that were sent together with
+    /// them. A delivery is settled as a whole: after a crash, an entry that is left alone of it would be sent again, and its
+    /// value would follow a newer one that went with it.
+    pub fn bound_to(&self, batch: &Batch, mut locked: BTreeSet<i64>) -> BTreeSet<i64> {
+        if locked.is_empty() {
+            return locked;
+        }
+        let deliveries = batch
+            .ended
+            .iter()
+            .filter_map(|ended| self.deliveries.get(&ended.ticket));
+        // No entry is part of two of them.
+        for delivery in deliveries {
+            if delivery.ids.iter().any(|id| locked.contains(id)) {
+                locked.extend(&delivery.ids);
+            }
+        }
+        locked
     }
 
     /// What a client needs written cannot be, because somebody has locked its rows: nothing of it is sent until

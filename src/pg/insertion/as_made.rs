@@ -1,8 +1,12 @@
-//! Whether the outbox is as `sql/tables.sql` makes it: its columns, and its four indexes.
+//! Whether the outbox is as `sql/tables.sql` makes it: its columns, its constraints, and its four indexes.
+//!
+//! Its constraints are known by their names: a row that this library makes meets them, and they are not evaluated.
 //!
 //! The indexes are looked at anew for every insertion, under the table's lock, as the executor does it (`ExecOpenIndices`): which
 //! indexes there are, what they are like and which relations are open belong together, whatever CREATE INDEX, REINDEX and DROP INDEX
 //! CONCURRENTLY do meanwhile. Nothing of it is kept from one insertion to the next.
+
+use std::ffi::CStr;
 
 use pgrx::prelude::*;
 
@@ -38,6 +42,16 @@ const COLUMNS_MADE: [(&str, pg_sys::Oid); COLUMNS] = [
     ("last_outcome", pg_sys::TEXTOID),
     ("retried_at", pg_sys::TIMESTAMPTZOID),
     ("enqueued_by", pg_sys::TEXTOID),
+];
+
+/// Its CHECK constraints. Version 0.1.0 of the SQL objects has none.
+const CHECKS_MADE: [&CStr; 6] = [
+    c"client_code_is_a_label",
+    c"id_kind_is_known",
+    c"profile_id_fits",
+    c"attrs_are_an_object",
+    c"attempts_are_counted",
+    c"times_are_finite",
 ];
 
 /// Number of the column that the predicate of `outbox_retried` is about.
@@ -202,7 +216,6 @@ unsafe fn is_as_made(table: pg_sys::Relation) -> bool {
         unsafe {
             let relation = &*table;
             let class = &*relation.rd_rel;
-            let constraints = (*relation.rd_att).constr.as_ref();
             let descriptor = pgrx::PgTupleDesc::from_pg_unchecked(relation.rd_att);
             class.relkind == pg_sys::RELKIND_RELATION as std::ffi::c_char
                 && class.relam == pg_sys::HEAP_TABLE_AM_OID
@@ -210,8 +223,8 @@ unsafe fn is_as_made(table: pg_sys::Relation) -> bool {
                 && !class.relforcerowsecurity
                 && relation.trigdesc.is_null()
                 && relation.rd_rules.is_null()
-                && constraints.is_none_or(|constraints| constraints.num_check == 0)
                 && (COLUMNS_AT_FIRST..=COLUMNS).contains(&descriptor.len())
+                && has_checks(table, descriptor.len() == COLUMNS)
                 && descriptor
                     .iter()
                     .zip(COLUMNS_MADE)
@@ -226,6 +239,28 @@ unsafe fn is_as_made(table: pg_sys::Relation) -> bool {
         }
     };
     IS_AS_MADE.with(|known| known.get(|| Some(look()))).unwrap_or(false)
+}
+
+/// Whether the CHECK constraints are those that the table is made with, or, if it is made without, whether there is none. Its rows
+/// may be older than they are.
+///
+/// # Safety
+/// An open relation.
+unsafe fn has_checks(table: pg_sys::Relation, made_with: bool) -> bool {
+    // SAFETY: the caller's promise; a descriptor has as many constraints as it says, each with a name that no other has.
+    unsafe {
+        let checks = match (*(*table).rd_att).constr.as_ref() {
+            Some(constraints) if constraints.num_check > 0 => {
+                std::slice::from_raw_parts(constraints.check, usize::from(constraints.num_check))
+            }
+            _ => &[],
+        };
+        let expected = if made_with { CHECKS_MADE.len() } else { 0 };
+        checks.len() == expected
+            && checks
+                .iter()
+                .all(|check| CHECKS_MADE.contains(&CStr::from_ptr(check.ccname)))
+    }
 }
 
 /// How many columns the table has, of those that are known.

@@ -3,9 +3,10 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use pgrx::datum::{Date, TimestampWithTimeZone};
+use pgrx::datum::{Date, DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use target_profile_core::breaker::Opening;
+use target_profile_core::drain::Drain;
 use target_profile_core::settlement::{Accepted, Arrived, Batch, Dead, Left, ResponseRecord, Retry};
 use target_profile_core::time::Timestamp;
 
@@ -50,6 +51,7 @@ pub fn settle(
     batch: &Batch,
     manner: Manner,
     last_response: i64,
+    drain: &Drain,
     stage: &Cell<Stage>,
 ) -> Result<(i64, Left), Fault> {
     lock_tables(batch);
@@ -58,7 +60,7 @@ pub fn settle(
     stage.set(Stage::Rows);
     tables::be_impatient();
     let last_response = response_ids.iter().copied().fold(last_response, i64::max);
-    let mut left = entries(client, batch, manner.careful, &response_ids)?;
+    let mut left = entries(client, batch, manner.careful.then_some(drain), &response_ids)?;
     left.responses = response_ids;
     for (code, reason) in &batch.pauses {
         if !pause(client, code.as_str(), reason)? {
@@ -96,8 +98,14 @@ fn lock_tables(batch: &Batch) {
     tables::write(&names);
 }
 
-/// Settles the entries. What is left: those that have changed since they were read, and with care those that are locked.
-fn entries(client: &mut SpiClient<'_>, batch: &Batch, careful: bool, response_ids: &[i64]) -> Result<Left, Fault> {
+/// Settles the entries. What is left: those that have changed since they were read, and with `care` those that are locked, of which
+/// the drain says what else they hold up.
+fn entries(
+    client: &mut SpiClient<'_>,
+    batch: &Batch,
+    care: Option<&Drain>,
+    response_ids: &[i64],
+) -> Result<Left, Fault> {
     let mut left = Left::default();
     let all: BTreeMap<i64, Option<i64>> = batch
         .accepted
@@ -115,7 +123,7 @@ fn entries(client: &mut SpiClient<'_>, batch: &Batch, careful: bool, response_id
         [ids.into(), versions.into()]
     };
     let mut free = None;
-    if careful {
+    if let Some(drain) = care {
         let mut ids = BTreeSet::new();
         LOCK_ENTRIES.with(|statement| {
             for row in statement.update(client, &args())? {
@@ -123,22 +131,37 @@ fn entries(client: &mut SpiClient<'_>, batch: &Batch, careful: bool, response_id
             }
             Ok::<_, Fault>(())
         })?;
+        if ids.len() < all.len() {
+            left = entries_left(client, &args(), |id| ids.contains(&id))?;
+            left.locked = drain.bound_to(batch, std::mem::take(&mut left.locked));
+            ids.retain(|id| !left.locked.contains(id));
+        }
         free = Some(ids);
     }
     let is_free = |id: i64| free.as_ref().is_none_or(|ids| ids.contains(&id));
-    let mut complete = free.as_ref().is_none_or(|ids| ids.len() == all.len());
-    complete &= accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
+    let mut complete = accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
     complete &= retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
     complete &= dead(
         client,
         batch.dead.iter().filter(|entry| is_free(entry.id)),
         response_ids,
     )?;
-    if complete {
-        return Ok(left);
+    // With care they are known, and nobody can have changed what is locked here.
+    if care.is_none() && !complete {
+        left = entries_left(client, &args(), |_| true)?;
     }
+    Ok(left)
+}
+
+/// Those that are still there: locked by others if they are what they were read as and not free, or else changed.
+fn entries_left(
+    client: &mut SpiClient<'_>,
+    args: &[DatumWithOid<'_>; 2],
+    is_free: impl Fn(i64) -> bool,
+) -> Result<Left, Fault> {
+    let mut left = Left::default();
     ENTRIES_LEFT.with(|statement| {
-        for row in statement.update(client, &args())? {
+        for row in statement.update(client, args)? {
             let (Some(id), Some(same)) = (row.get::<i64>(1)?, row.get::<bool>(2)?) else {
                 return Err(Fault::Internal("entries_left"));
             };

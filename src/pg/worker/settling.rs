@@ -288,8 +288,9 @@ impl Worker {
             stray: self.stray,
         };
         let last = self.last_response;
+        let drain = &self.drain;
         let written = transaction("settling", Access::Write, |client| {
-            settle::settle(client, batch, manner, last, &stage)
+            settle::settle(client, batch, manner, last, drain, &stage)
         });
         match written {
             Ok((last, left)) => {

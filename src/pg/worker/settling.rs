@@ -298,8 +298,8 @@ impl Worker {
                 Ok(left)
             }
             Err(failure) => {
-                // Perhaps somebody dropped a day. Who only waits for a lock learns nothing about that.
-                if !failure.is_lock() {
+                // Perhaps somebody dropped a day. A lock, or a disk that is full, says nothing about that.
+                if !failure.is_lock() && !failure.is_of_server() {
                     self.days.clear();
                 }
                 Err((stage.get(), failure))

@@ -69,7 +69,7 @@ enum End {
 
 enum Order {
     Send(Vec<Dispatch>),
-    Renew(Options, Http),
+    Renew(Box<(Options, Http)>),
     Sabotage(Sabotage),
 }
 
@@ -140,7 +140,7 @@ impl Transport {
     /// The options cannot be followed; the old ones stay in force.
     pub fn renew(&self, options: &Options) -> Result<(), Error> {
         let http = Http::new(options)?;
-        self.order(Order::Renew(options.clone(), http));
+        self.order(Order::Renew(Box::new((options.clone(), http))));
         Ok(())
     }
 
@@ -270,7 +270,7 @@ impl Office {
         // Ends when the worker's side is dropped.
         while let Some(order) = orders.recv().await {
             match order {
-                Order::Renew(asked, renewed) => (self.options, self.http) = (asked, renewed),
+                Order::Renew(renewed) => (self.options, self.http) = *renewed,
                 Order::Send(requests) => {
                     if relieved.is_none_or(|at| at.elapsed() >= RELIEF) && are_scarce(&self.bell) {
                         // Another one begins without idle connections, and those of the old one end with it.

@@ -32,7 +32,7 @@ pub fn attempt_at_end<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, Str
 
 /// # Errors
 /// Whatever was raised, after the subtransaction was rolled back.
-fn within<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, CaughtError> {
+fn within<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, Box<CaughtError>> {
     // SAFETY: as PL/pgSQL runs a block with an exception handler: what was current before is current afterwards, whichever way it ends.
     unsafe {
         let context = pg_sys::CurrentMemoryContext;
@@ -53,15 +53,15 @@ fn within<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, CaughtError> {
             pg_sys::CurrentMemoryContext = context;
             pg_sys::RollbackAndReleaseCurrentSubTransaction();
             go_back();
-            Err(error)
+            Err(Box::new(error))
         })
         .execute()
     }
 }
 
 /// What the error says, if it ends nothing but what was attempted.
-fn message(error: CaughtError) -> String {
-    match error {
+fn message(error: Box<CaughtError>) -> String {
+    match *error {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
             if !ends_more(report.sql_error_code()) =>
         {

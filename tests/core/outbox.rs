@@ -144,7 +144,8 @@ impl Outbox {
             }));
         }
         let profiles = drain.select(&reads, &heads, now, batch);
-        let mut rows_of: HashMap<(&str, &str, &str), Vec<(i64, &Row)>> = HashMap::new();
+        type Key<'r> = (&'r str, &'r str, &'r str);
+        let mut rows_of: HashMap<Key<'_>, Vec<(i64, &Row)>> = HashMap::new();
         for (id, row) in &self.rows {
             let profile = (row.client.as_str(), row.id_kind.as_str(), row.profile.as_str());
             rows_of.entry(profile).or_default().push((*id, row));

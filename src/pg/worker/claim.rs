@@ -214,7 +214,6 @@ fn read_entries(
                 };
                 drain.add(&mut reading, entry);
             }
-            drop(rows);
             // SAFETY: nothing of it is used any more. Otherwise all that is read would stay until the end of the transaction.
             unsafe { pg_sys::SPI_freetuptable(fetched) };
             if count == 0 {

@@ -106,7 +106,8 @@ fn what_is_committed_before_a_probe_is_sent_after_it() {
     site.mock
         .on(Match::any())
         .once()
-        .respond(Reply::status(503).header("retry-after", "3"));
+        // Longer than the commits take on a busy machine.
+        .respond(Reply::status(503).header("retry-after", "10"));
     let id = site.update("refused", r#"{"a": 1}"#);
     site.wait_until("select state = 'backing off' from target_profile.status where client_code = 'acme'");
     // What would make the worker come back by itself is taken away.

@@ -8,6 +8,41 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 -- Whatever new tables of this database are stored as, these are read and written as heaps.
 SET LOCAL default_table_access_method = heap;
 
+-- What follows calls functions of 0.1.0 and writes to its tables, as the superuser who runs it: nobody of fewer rights may have put
+-- code of his own there.
+DO $$
+DECLARE
+    foreign_owner record;
+BEGIN
+    WITH RECURSIVE member AS (
+        SELECT d.classid, d.objid
+        FROM pg_depend d
+        JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+        WHERE e.extname = 'target_profile' AND d.deptype = 'e'
+    ), relation AS (
+        SELECT m.objid AS oid FROM member m WHERE m.classid = 'pg_class'::regclass
+        UNION
+        SELECT i.inhrelid FROM relation r JOIN pg_inherits i ON i.inhparent = r.oid
+    ), owned AS (
+        SELECT 'pg_class'::regclass AS class, c.oid, c.relowner AS owner FROM relation r JOIN pg_class c ON c.oid = r.oid
+        UNION ALL
+        SELECT 'pg_proc'::regclass, p.oid, p.proowner
+        FROM member m JOIN pg_proc p ON p.oid = m.objid WHERE m.classid = 'pg_proc'::regclass
+    )
+    SELECT pg_describe_object(o.class, o.oid, 0) AS object, r.rolname AS owner INTO foreign_owner
+    FROM owned o JOIN pg_roles r ON r.oid = o.owner
+    WHERE NOT r.rolsuper
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('%s belongs to role %I, which is no superuser', foreign_owner.object, foreign_owner.owner),
+            DETAIL = 'The upgrade would run what that role has put into the functions and on the tables of target_profile, with your rights.',
+            HINT = 'If you trust that role, make it a superuser until the upgrade is done (ALTER ROLE … SUPERUSER).';
+    END IF;
+END
+$$;
+
 -- Who enqueued an entry is kept with it, since only he may ask what became of it.
 
 -- In the order in which the worker uses them. Whoever comes meanwhile waits behind this lock: so it is given up soon and tried again,

@@ -12,7 +12,7 @@ use super::outbox::{Entry, Writable, must_be_writable};
 use super::owner::as_owner_of;
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
-use super::{report, shared};
+use super::{deferred, own_objects, report, shared};
 
 thread_local! {
     static WARNED: Cell<i64> = const { Cell::new(0) };
@@ -98,8 +98,9 @@ pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
                             spare_ids(letters.len()).into(),
                         ],
                     )?;
-                    Ok(())
-                })
+                    Ok::<_, Fault>(())
+                })?;
+                own_objects::table(c"dead_letter").map_or(Ok(()), |table| deferred::check_now(client, table))
             })
         })
     })

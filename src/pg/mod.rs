@@ -14,6 +14,7 @@ pub mod clients;
 pub mod clock;
 pub mod collector;
 pub mod dead_letters;
+mod deferred;
 pub mod errors;
 mod expression;
 mod generated;

@@ -17,7 +17,7 @@ use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
-use super::{subtransaction, unguarded, wake, writer};
+use super::{deferred, subtransaction, unguarded, wake, writer};
 
 thread_local! {
     static ENQUEUE: Statement = const {
@@ -272,7 +272,15 @@ pub fn insert_many(entries: &[Entry]) -> Result<(), Fault> {
     let names = writers(entries);
     let rows = rows(entries, &names);
     let _writable = Writable::again();
-    with_transaction_snapshot(|| insert_by_statement(&rows))?;
+    with_transaction_snapshot(|| {
+        insert_by_statement(&rows)?;
+        // Not at the commit, which would fail.
+        as_owner(|| {
+            Outbox::find().map_or(Ok(()), |outbox| {
+                Spi::connect(|client| deferred::check_now(client, outbox.table))
+            })
+        })
+    })?;
     wake::at_commit();
     Ok(())
 }

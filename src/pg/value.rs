@@ -24,6 +24,9 @@ const OWN_TYPES: u32 = 10_000;
 /// A value of which more than so many bytes are stored is not read: no update takes it, and its text would be larger still.
 const READ_BYTES: usize = STORED_BYTES;
 
+/// An element of an array takes so many bytes of JSON at least: a digit and a comma.
+const ELEMENT_BYTES: usize = 2;
+
 /// A value that is not JSON that can be sent.
 pub struct Unread {
     /// What is wrong.
@@ -194,13 +197,18 @@ unsafe fn read_other(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Un
     // SAFETY: a look-up, and the caller's promise.
     unsafe {
         if pg_sys::get_element_type(oid) != pg_sys::InvalidOid {
-            parse(with_settings(&TEXT, || {
-                json_text(call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, datum))
+            let array = pg_sys::pg_detoast_datum(datum.cast_mut_ptr());
+            let elements = elements(array.cast());
+            if elements > READ_BYTES / ELEMENT_BYTES {
+                return Err(Unread::other(format!(
+                    "it has {elements} elements, whose text takes more than the {READ_BYTES} bytes that are read"
+                )));
+            }
+            parse_json(with_settings(&TEXT, || {
+                call(pg_sys::F_ARRAY_TO_JSON_ANYARRAY, array.into())
             }))
         } else if pg_sys::type_is_rowtype(oid) {
-            parse(with_settings(&TEXT, || {
-                json_text(call(pg_sys::F_ROW_TO_JSON_RECORD, datum))
-            }))
+            parse_json(with_settings(&TEXT, || call(pg_sys::F_ROW_TO_JSON_RECORD, datum)))
         } else {
             Ok(Value::String(with_settings(&TEXT, || output(datum, oid))))
         }
@@ -295,13 +303,45 @@ unsafe fn date_time(datum: pg_sys::Datum, oid: pg_sys::Oid) -> String {
     }
 }
 
-/// The text of a `json` datum.
+/// How many elements an array has. A NULL takes a bit of it, and as JSON hundreds of times as much: more than a statement may have, or
+/// the server.
 ///
 /// # Safety
-/// It is one.
-unsafe fn json_text(datum: pg_sys::Datum) -> String {
-    // SAFETY: json is stored as text.
-    unsafe { String::from_datum(datum, false) }.unwrap_or_default()
+/// An array that is neither compressed nor kept elsewhere.
+unsafe fn elements(array: *const pg_sys::ArrayType) -> usize {
+    // SAFETY: the caller's promise; the dimensions follow the header.
+    unsafe {
+        let dimensions = usize::try_from((*array).ndim).unwrap_or_default();
+        if dimensions == 0 {
+            return 0;
+        }
+        std::slice::from_raw_parts(array.add(1).cast::<i32>(), dimensions)
+            .iter()
+            .fold(1, |all, length| {
+                all.saturating_mul(usize::try_from(*length).unwrap_or_default())
+            })
+    }
+}
+
+/// What a `json` datum says. Its text may be much larger than what it was made of: names of the columns of a row, for one, which
+/// are stored nowhere in it.
+///
+/// # Errors
+/// It is too large, or cannot be sent.
+///
+/// # Safety
+/// One that one of Postgres' functions has made.
+unsafe fn parse_json(datum: pg_sys::Datum) -> Result<Value, Unread> {
+    // SAFETY: the caller's promise; json is stored as text.
+    unsafe {
+        let bytes = pg_sys::toast_raw_datum_size(datum);
+        if bytes > READ_BYTES {
+            return Err(Unread::other(format!(
+                "its text takes {bytes} bytes, and values of more than {READ_BYTES} are not read"
+            )));
+        }
+        parse(String::from_datum(datum, false).unwrap_or_default())
+    }
 }
 
 /// Postgres takes more for JSON than can be sent: any depth, and half a pair of surrogates.

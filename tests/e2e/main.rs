@@ -26,6 +26,7 @@ mod memory;
 mod merging;
 mod never_in_the_way;
 mod old_library;
+mod outsiders;
 mod own_entries;
 mod pg_upgrade;
 mod planted;

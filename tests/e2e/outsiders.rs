@@ -65,6 +65,7 @@ fn what_is_deferred_on_the_tables_of_the_extension_does_not_fail_the_commit() {
             site.db
                 .batch("truncate target_profile.outbox, target_profile.dead_letter");
             for table in tables {
+                let plant = plant.replace("planted", &format!("planted_{table}"));
                 site.db.batch(&plant.replace(".T ", &format!(".{table} ")));
             }
             // By a statement, at the end of a savepoint, at the commit, and of a row that is no update.
@@ -84,8 +85,8 @@ fn what_is_deferred_on_the_tables_of_the_extension_does_not_fail_the_commit() {
             site.db.batch("delete from c");
             for table in tables {
                 site.db.batch(&format!(
-                    "drop trigger if exists planted on target_profile.{table};
-                     alter table target_profile.{table} drop constraint if exists planted"
+                    "drop trigger if exists planted_{table} on target_profile.{table};
+                     alter table target_profile.{table} drop constraint if exists planted_{table}"
                 ));
             }
             written += 1;

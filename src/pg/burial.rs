@@ -15,7 +15,9 @@ use super::statement::Statement;
 use super::{deferred, own_objects, report, shared};
 
 thread_local! {
+    /// The statements in which somebody was told last: of losses, and of ids that are not to be had.
     static WARNED: Cell<i64> = const { Cell::new(0) };
+    static WARNED_OF_IDS: Cell<i64> = const { Cell::new(0) };
     static BURY: Statement = const {
         use pg_sys::BuiltinOid::{BOOLARRAYOID, INT2ARRAYOID, INT8ARRAYOID, TEXTARRAYOID};
         Statement::new(
@@ -120,6 +122,20 @@ pub fn warn_refused(count: usize, message: &str) {
         "profile updates could not be enqueued",
         &format!("The rows were written; {count} updates of them went to target_profile.dead_letter: {message}"),
         "See what was done to target_profile.outbox, undo it, and send them with target_profile.retry_all.",
+    );
+}
+
+/// Tells whoever writes, once a statement, that there is no id for entries.
+pub fn warn_without_id(message: &str) {
+    // SAFETY: a plain reader.
+    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    if WARNED_OF_IDS.replace(statement) == statement {
+        return;
+    }
+    tell(
+        "profile updates could not be enqueued",
+        &format!("The rows were written; their updates went to target_profile.dead_letter: {message}"),
+        "See what was done to the sequence target_profile.outbox_id_seq, undo it, and send them with target_profile.retry_all.",
     );
 }
 

@@ -116,7 +116,9 @@ fn entry(
             Ok(None)
         }
         Err(fault) => {
-            let letter = burial::of_entry(&entry(0), &fault.reason());
+            let reason = fault.reason();
+            burial::warn_without_id(&reason);
+            let letter = burial::of_entry(&entry(0), &reason);
             keep(Buried { id: None, letter })?;
             Ok(None)
         }

@@ -168,7 +168,25 @@ BEGIN
     IF to_regclass('target_profile.response_stray') IS NOT NULL THEN
         RETURN;
     END IF;
-    CREATE TABLE target_profile.response_stray (LIKE target_profile.response INCLUDING DEFAULTS INCLUDING CONSTRAINTS);
+    -- Column by column and not LIKE: what somebody has added to response, or dropped of it, may be why it cannot take them.
+    CREATE TABLE target_profile.response_stray (
+        id bigint NOT NULL,
+        client_code text COLLATE "C" NOT NULL,
+        id_kind text COLLATE "C" NOT NULL,
+        profile_id text COLLATE "C" NOT NULL,
+        outbox_ids bigint[] NOT NULL,
+        part smallint NOT NULL,
+        parts smallint NOT NULL,
+        method text NOT NULL,
+        request_bytes integer NOT NULL,
+        attempt integer NOT NULL,
+        sent_at timestamptz NOT NULL,
+        duration interval NOT NULL,
+        http_status integer,
+        outcome text NOT NULL,
+        message text,
+        body text,
+        enqueued_by text[] COLLATE "C");
     CREATE INDEX ON target_profile.response_stray ((outbox_ids[1]));
     CREATE INDEX ON target_profile.response_stray USING gin (outbox_ids) WHERE cardinality(outbox_ids) > 1;
     PERFORM target_profile._revoke_defaults('response_stray');

@@ -62,6 +62,9 @@ pub enum Fault {
     /// A name that the extension goes by.
     #[error("cannot rename or move {0}")]
     OwnName(String),
+    /// A sequence of the extension whose numbers would no longer be in the order in which they are drawn.
+    #[error("the numbers of {0} have to be in the order in which they are drawn")]
+    OwnSequence(String),
     /// A trigger that cannot do its work as it was created.
     #[error("{0}")]
     Trigger(TriggerFault),
@@ -280,6 +283,7 @@ impl Fault {
             Self::BadClient { .. }
             | Self::ForeignOwner { .. }
             | Self::OwnName(_)
+            | Self::OwnSequence(_)
             | Self::Renamed(_)
             | Self::WaitForOwn(_)
             | Self::WaitInFixedSnapshot
@@ -301,6 +305,9 @@ impl Fault {
             }
             Self::Trigger(TriggerFault::IdExpression { expression, message }) => {
                 Some(format!("The expression is {}: {message}.", quoted(expression)))
+            }
+            Self::OwnSequence(_) => {
+                Some("Of two updates of a profile, the one with the higher id counts as the later one.".to_owned())
             }
             Self::OwnName(_) => Some("The extension target_profile finds it by its name.".to_owned()),
             Self::Trigger(TriggerFault::Value { what, message }) => Some(format!("It is {what}: {message}.")),
@@ -325,6 +332,7 @@ impl Fault {
             Self::BadClient { .. } => "Correct the settings with target_profile.set_client.",
             Self::ForeignOwner { .. } => "Give it to the role that owns the rest, with ALTER … OWNER TO.",
             Self::Renamed(_) => "Use ALTER … RENAME TO and ALTER … SET SCHEMA.",
+            Self::OwnSequence(_) => "Leave it at CACHE 1, INCREMENT BY 1 and NO CYCLE.",
             Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",
             Self::Pause => "Use target_profile.pause and target_profile.resume.",
             Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",

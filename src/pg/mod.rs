@@ -33,6 +33,7 @@ pub mod report;
 pub mod result;
 pub mod row_id;
 mod row_update;
+mod sequences;
 pub mod session;
 pub mod settings;
 pub mod shared;

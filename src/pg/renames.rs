@@ -105,7 +105,7 @@ impl Named {
 ///
 /// # Safety
 /// Null, or that of a statement.
-unsafe fn relation(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
+pub unsafe fn relation(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     if name.is_null() {
         return None;
     }
@@ -122,7 +122,7 @@ unsafe fn relation(name: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
     (oid != pg_sys::InvalidOid).then_some(oid)
 }
 
-fn relation_name(oid: pg_sys::Oid) -> String {
+pub fn relation_name(oid: pg_sys::Oid) -> String {
     // SAFETY: look-ups; the answers are C strings or null.
     unsafe {
         let text = |name: *mut std::ffi::c_char| {

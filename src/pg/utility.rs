@@ -1,4 +1,5 @@
-//! Statements that want a database for themselves, and those that rename what goes by its name ([`renames`]).
+//! Statements that want a database for themselves, those that rename what goes by its name ([`renames`]), and those that alter a sequence of
+//! ours ([`sequences`]).
 //!
 //! A background worker counts as a session, and Postgres does not end it as it ends autovacuum: `DROP DATABASE`, `ALTER DATABASE …
 //! RENAME` and `SET TABLESPACE`, and `CREATE DATABASE … TEMPLATE` would fail after five seconds. So before such a statement runs, the
@@ -13,7 +14,7 @@ use pgrx::prelude::*;
 use pgrx::{PgList, is_a};
 
 use super::shared::{self, Slot};
-use super::{holds, renames, wait_event, wake};
+use super::{holds, renames, sequences, wait_event, wake};
 
 /// A worker that has not gone by itself after that long is in a statement that waits for a lock: it is ended.
 const GRACE: Duration = Duration::from_millis(600);
@@ -87,7 +88,10 @@ unsafe extern "C-unwind" fn after(statement: *mut pg_sys::Node) {
 #[pg_guard]
 unsafe extern "C-unwind" fn before(statement: *mut pg_sys::Node) {
     // SAFETY: the caller's.
-    unsafe { renames::before(statement) }
+    unsafe {
+        renames::before(statement);
+        sequences::before(statement);
+    }
     // SAFETY: the caller's.
     match unsafe { Concern::of(statement) } {
         Concern::Nothing => {}

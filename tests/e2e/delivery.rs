@@ -214,6 +214,26 @@ fn a_row_that_comes_behind_what_was_read_is_found_by_the_poll() {
     site.wait_drained();
 }
 
+/// Nothing would be settled any more: a response needs an id.
+#[test]
+fn a_sequence_of_responses_that_was_set_to_its_end_goes_on_after_what_is_there() {
+    let site = Site::new("responses_at_the_end");
+    site.update("before", r#"{"a": 1}"#);
+    site.wait_drained();
+    for at in ["9223372036854775806", "9223372036854775807"] {
+        site.db
+            .batch(&format!("select setval('target_profile.response_id_seq', {at})"));
+        for n in 0..5 {
+            site.update(&format!("after {at} {n}"), r#"{"a": 1}"#);
+        }
+        site.wait_drained();
+    }
+    let recorded: i64 = site
+        .db
+        .value("select count(distinct id) from target_profile.response", &[]);
+    assert_eq!(recorded, 11, "each response is recorded with an id of its own");
+}
+
 #[test]
 fn a_higher_priority_goes_first_when_room_is_scarce() {
     let site = Site::new("priority");

@@ -224,6 +224,13 @@ fn a_day_that_takes_nothing_has_a_stand_in_until_it_is_mended() {
             "do $$ begin execute 'alter table target_profile.response_' || to_char(now() at time zone 'utc', 'YYYYMMDD') || ' drop constraint no'; end $$",
         ),
         (
+            "checked_parent",
+            "alter table target_profile.response add constraint no check (profile_id !~ '^p') not valid,
+                 add column mine int not null default 1;
+             alter table target_profile.response alter mine drop default;",
+            "alter table target_profile.response drop constraint no, drop column mine",
+        ),
+        (
             "half_day",
             "execute 'drop table ' || today;
              execute 'create table public.half partition of target_profile.response for values from (' || quote_literal(now() + interval '2 min') || ') to (' || upper || '::timestamptz + interval ''1 day'')';",

@@ -36,6 +36,7 @@ statements! {
     OVERDUE_PARTITIONS = "overdue_partitions.sql" (TIMESTAMPTZOID, TEXTARRAYOID, INT8OID);
     DROP_PARTITION = "drop_partition.sql" (TEXTOID);
     ENSURE_STRAY = "ensure_stray.sql" ();
+    REWIND_RESPONSE_IDS = "rewind_response_ids.sql" ();
     MEND_RESPONSE_IDS = "mend_response_ids.sql" (TIMESTAMPTZOID);
     ENSURE_PARTITION = "ensure_partition.sql" (DATEOID);
     RESPONSE_IDS = "response_ids.sql" (INT4OID);

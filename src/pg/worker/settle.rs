@@ -15,8 +15,8 @@ use super::guests::yes;
 use super::queries::{
     ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITION, ENSURE_PARTITION,
     ENSURE_STRAY, ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT, LOCK_ENTRIES, MEND_RESPONSE_IDS, OLDER_DEAD_LETTERS,
-    OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_DEAD_0_1,
-    SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
+    OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, REWIND_RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD,
+    SETTLE_DEAD_0_1, SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
 };
 use super::tables;
 use crate::pg::burial::spare_ids;
@@ -444,6 +444,11 @@ pub fn ensure_stray(client: &mut SpiClient<'_>) -> Result<(), Fault> {
 pub fn mend_response_ids(client: &mut SpiClient<'_>, day: i32) -> Result<(), Fault> {
     let midnight = Timestamp::from_unix_micros(i64::from(day).saturating_add(10_957).saturating_mul(86_400_000_000));
     MEND_RESPONSE_IDS.with(|statement| statement.update(client, &[timestamp(midnight)?.into()]).map(|_| ()))
+}
+
+/// The sequence of responses has come to its end: it goes back to where there is room.
+pub fn rewind_response_ids(client: &mut SpiClient<'_>) -> Result<(), Fault> {
+    REWIND_RESPONSE_IDS.with(|statement| statement.update(client, &[]).map(|_| ()))
 }
 
 /// Partitions of `response` that end before that point in time, but for those named; the oldest, at most so many.

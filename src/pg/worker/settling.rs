@@ -243,7 +243,7 @@ impl Worker {
             let Err((Stage::Responses, failure)) = &tried else {
                 break;
             };
-            if self.stray || failure.is_lock() || failure.is_of_server() {
+            if failure.is_lock() || failure.is_of_server() || (self.stray && !failure.is_end_of_sequence()) {
                 break;
             }
             self.days.clear();
@@ -256,6 +256,14 @@ impl Worker {
                     })
                     .map_err(|failure| (Stage::Tables, failure))?;
                 }
+                self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+            } else if failure.is_end_of_sequence() {
+                transaction(
+                    "setting the sequence of responses back",
+                    Access::Write,
+                    settle::rewind_response_ids,
+                )
+                .map_err(|failure| (Stage::Tables, failure))?;
                 self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
             } else if !days_made_anew {
                 // Somebody may have dropped or detached one.

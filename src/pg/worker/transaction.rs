@@ -47,6 +47,11 @@ impl Failure {
     pub fn is_duplicate(&self) -> bool {
         self.code == Some(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION)
     }
+
+    /// A sequence has come to its end.
+    pub fn is_end_of_sequence(&self) -> bool {
+        self.code == Some(PgSqlErrorCode::ERRCODE_SEQUENCE_GENERATOR_LIMIT_EXCEEDED)
+    }
 }
 
 /// The class of a SQLSTATE, by its first two characters, as Postgres encodes it: six bits each.

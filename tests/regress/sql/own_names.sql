@@ -28,6 +28,17 @@ ALTER VIEW of_mine RENAME TO mine;
 ALTER TABLE mine RENAME id TO number;
 ALTER TABLE target_profile.nothing RENAME TO something;
 ALTER TABLE IF EXISTS target_profile.nothing RENAME TO something;
+
+-- ids stay in the order in which they are drawn: of two updates of a profile, the one with the higher id is the later one
+ALTER SEQUENCE target_profile.outbox_id_seq CACHE 50;
+ALTER SEQUENCE target_profile.outbox_id_seq INCREMENT BY -1;
+ALTER SEQUENCE target_profile.response_id_seq CYCLE;
+ALTER SEQUENCE IF EXISTS target_profile.nothing CACHE 50;
+ALTER SEQUENCE target_profile.outbox_id_seq CACHE 1 INCREMENT BY 1 NO CYCLE;
+BEGIN;
+CREATE SEQUENCE of_mine_too;
+ALTER SEQUENCE of_mine_too CACHE 50 INCREMENT BY -1 CYCLE;
+ROLLBACK;
 ALTER FUNCTION target_profile.nothing() RENAME TO something;
 ALTER SCHEMA nothing RENAME TO something;
 CREATE SCHEMA a_schema;

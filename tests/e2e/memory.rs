@@ -107,6 +107,13 @@ fn a_worker_without_memory_says_so_and_goes_on_when_it_has_some() {
     site.cluster.limit(worker, "as", None);
     site.wait_drained();
     site.wait_until("select last_error is null from target_profile.worker");
+    // What the large one took goes back a moment later.
+    let mut sizes = Vec::new();
+    support::wait::until("the size of the worker to settle", SOON, || {
+        sizes.push(status(worker, "VmSize"));
+        let last = sizes.iter().rev().take(20);
+        (sizes.len() >= 20 && last.clone().all(|size| Some(size) == sizes.last())).then_some(())
+    });
     // Not even for a small one.
     site.cluster
         .limit(worker, "as", Some(status(worker, "VmSize") + 8 * MIB));

@@ -91,7 +91,7 @@ const CHANGES: [(&str, &str); 22] = [
         "target_profile.client: trigger tell_worker: D",
     ),
     (
-        "alter sequence target_profile.outbox_id_seq cache 2",
+        "alter sequence target_profile.outbox_id_seq maxvalue 9000000000",
         "target_profile.outbox_id_seq: rows",
     ),
     (

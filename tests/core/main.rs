@@ -25,6 +25,7 @@ mod losses;
 mod names;
 mod outbox;
 mod pace;
+mod places;
 mod quota;
 mod redraw;
 mod replication;

@@ -317,6 +317,35 @@ fn while_an_endpoint_hangs_no_transaction_is_open_and_others_are_served() {
     assert_eq!(site.mock.in_flight(), 1, "it still hangs");
 }
 
+/// Together they may have many more requests in flight than the worker.
+#[test]
+fn clients_whose_endpoints_hang_leave_room_for_another() {
+    let site = Site::new("hang-many");
+    site.db
+        .batch("select target_profile.set_client('acme', timeout => '1 min')");
+    site.add_client("other");
+    site.db.batch(
+        "select target_profile.add_client('hangs' || n, endpoint => c.endpoint, timeout => '1 min', max_in_flight => 100)
+         from target_profile.client c, generate_series(1, 30) n where c.client_code = 'acme'",
+    );
+    for n in 1..=30 {
+        site.mock.on(Match::client(&format!("hangs{n}"))).respond(Reply::hang());
+    }
+    site.db.batch(
+        "select target_profile_update('hangs' || n, 'mbox3rdPartyId', 'p' || p, '{\"a\": 1}')
+         from generate_series(1, 30) n, generate_series(1, 100) p",
+    );
+    site.mock.wait_hung(256 * 7 / 8, SOON);
+    for n in 0..20 {
+        site.db.query(
+            "select target_profile_update('other', 'mbox3rdPartyId', $1, '{\"a\": 1}')",
+            &[&format!("p{n}")],
+        );
+        site.wait_until("select not exists (select from target_profile.outbox where client_code = 'other')");
+    }
+    assert!(site.mock.in_flight() >= 256 * 7 / 8, "they still hang");
+}
+
 #[test]
 fn a_new_token_is_used_without_a_restart_and_shows_nowhere() {
     let site = Site::new("token");

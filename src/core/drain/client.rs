@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::lanes::gaps;
 use super::parked::Parked;
 use super::partial::Partial;
+use super::places::Places;
 use crate::attrs::FlatAttrs;
 use crate::breaker::{Admission, Breaker};
 use crate::budget::RetryBudget;
@@ -93,18 +94,25 @@ impl Client {
         }
     }
 
-    /// How many more requests of a class may go out at `now`.
-    pub(super) fn room(&self, class: Class, now: Timestamp) -> usize {
+    /// How many more requests of a class may go out at `now`, of the places in flight that are free.
+    pub(super) fn room(&self, class: Class, places: Places, now: Timestamp) -> usize {
         if self.paused || self.short || self.must_settle_first() {
             return 0;
         }
-        let room = self.settings.max_in_flight.saturating_sub(self.in_flight);
+        let room = self.open_places(places);
         let room = room.min(usize::try_from(self.ledger.left(class)).unwrap_or(usize::MAX));
         match self.breaker.admits(now) {
             Admission::All => room,
             Admission::Probe => room.min(1),
             Admission::NotBefore(_) | Admission::ProbeUnderWay => 0,
         }
+    }
+
+    fn open_places(&self, places: Places) -> usize {
+        self.settings
+            .max_in_flight
+            .saturating_sub(self.in_flight)
+            .min(places.left_to(self.in_flight))
     }
 
     fn must_settle_first(&self) -> bool {
@@ -126,8 +134,8 @@ impl Client {
     }
 
     /// When a request may go out, as far as the quota admits one; `None`: not before something else happens.
-    fn admitted_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.paused || self.short || self.must_settle_first() || self.in_flight >= self.settings.max_in_flight {
+    fn admitted_at(&self, places: Places, now: Timestamp) -> Option<Timestamp> {
+        if self.paused || self.short || self.must_settle_first() || self.open_places(places) == 0 {
             return None;
         }
         match self.breaker.admits(now) {
@@ -138,8 +146,8 @@ impl Client {
     }
 
     /// When an entry that nobody knows of yet may go out; `None`: not before something else happens.
-    pub(super) fn open_at(&self, now: Timestamp) -> Option<Timestamp> {
-        let admitted_at = self.admitted_at(now)?;
+    pub(super) fn open_at(&self, places: Places, now: Timestamp) -> Option<Timestamp> {
+        let admitted_at = self.admitted_at(places, now)?;
         let quota_at = [Class::Fresh, Class::Backfill]
             .into_iter()
             .map(|class| self.ledger.resumes_at(class).unwrap_or(now))
@@ -148,8 +156,8 @@ impl Client {
     }
 
     /// When this client has something to do next, if nothing else happens.
-    pub(super) fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
-        let admitted_at = self.admitted_at(now)?;
+    pub(super) fn next_wake(&self, places: Places, now: Timestamp) -> Option<Timestamp> {
+        let admitted_at = self.admitted_at(places, now)?;
         let retry_at = if self.retries_admitted() {
             now
         } else {

@@ -7,9 +7,10 @@ impl Drain {
     /// From when on an entry that is committed now could be sent, as far as the clients go. `None`: not before something else happens of
     /// which the drain is told: an answer, other settings, a change of a client. Until then a commit need wake nobody.
     pub fn listens_at(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.free() == 0 {
-            return None;
-        }
-        self.clients.values().filter_map(|client| client.open_at(now)).min()
+        let places = self.places();
+        self.clients
+            .values()
+            .filter_map(|client| client.open_at(places, now))
+            .min()
     }
 }

@@ -27,6 +27,7 @@ mod merging;
 mod messages;
 mod parked;
 mod partial;
+mod places;
 mod selection;
 mod sending;
 
@@ -432,13 +433,12 @@ impl Drain {
         if !self.enabled {
             return None;
         }
-        if self.free() == 0 {
-            return None;
-        }
-        let look = (self.look_for_lanes && self.clients.values().any(|client| !client.paused)).then_some(now);
+        let places = self.places();
+        let look = (self.look_for_lanes && self.free() > 0 && self.clients.values().any(|client| !client.paused))
+            .then_some(now);
         self.clients
             .values()
-            .filter_map(|client| client.next_wake(now))
+            .filter_map(|client| client.next_wake(places, now))
             .chain(look)
             .min()
     }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::client::Client;
 use super::parked::Wait;
+use super::places::Places;
 use super::{Busy, Drain, Head, LanePart, LaneRead, Turn};
 use crate::breaker::Admission;
 use crate::client_code::ClientCode;
@@ -19,10 +20,7 @@ impl Drain {
     /// What to read now.
     pub fn reads(&mut self, now: Timestamp) -> Vec<LaneRead> {
         self.advance_ledgers(now);
-        let free = self.free();
-        if free == 0 {
-            return Vec::new();
-        }
+        let places = self.places();
         let drawn = self.horizon.drawn();
         let mut reads = Vec::new();
         for (code, client) in self.in_turn() {
@@ -30,7 +28,7 @@ impl Drain {
                 continue;
             }
             for (priority, lane) in &client.lanes {
-                let room = client.room(Class::of(priority.0), now).min(free);
+                let room = client.room(Class::of(priority.0), places, now);
                 if room == 0 {
                     continue;
                 }
@@ -65,7 +63,7 @@ impl Drain {
     /// [`Drain::claim`]; entries that can never be sent go into `batch`.
     pub fn select(&mut self, reads: &[LaneRead], heads: &[Head], now: Timestamp, batch: &mut Batch) -> Vec<ProfileKey> {
         let mut selection = Selection {
-            free: self.free(),
+            places: self.places(),
             profiles: Vec::new(),
         };
         let mut rows_of: HashMap<usize, &[Head]> = HashMap::new();
@@ -107,7 +105,7 @@ impl Drain {
         let Some(client) = self.clients.get_mut(code) else {
             return;
         };
-        while selection.free > 0 && client.room(Class::of(priority.0), now) > 0 {
+        while client.room(Class::of(priority.0), selection.places, now) > 0 {
             let Some((key, wait)) = client.parked.pop_due(priority, client.retries_admitted()) else {
                 return;
             };
@@ -167,7 +165,7 @@ impl Drain {
                         break;
                     }
                     client.parked.park(key, wait);
-                } else if selection.free > 0 && client.room(class, now) > 0 {
+                } else if client.room(class, selection.places, now) > 0 {
                     selection.add(key, wait, client, &mut self.busy, now);
                 } else {
                     all = false;
@@ -204,7 +202,7 @@ impl Drain {
 }
 
 struct Selection {
-    free: usize,
+    places: Places,
     profiles: Vec<ProfileKey>,
 }
 
@@ -226,8 +224,8 @@ impl Selection {
             client.budget.spend();
         }
         client.ledger.plan(Class::of(wait.priority).count(1));
+        self.places.take(client.in_flight);
         client.in_flight += 1;
-        self.free -= 1;
         busy.insert(key.clone(), Busy::Selected(Turn { wait, probe, paid }));
         self.profiles.push(key);
     }

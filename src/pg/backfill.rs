@@ -66,6 +66,7 @@ pub mod target_profile {
     use pgrx::prelude::*;
 
     use super::{or_raise, run};
+    use crate::pg::allocator::with_reserve;
 
     /// Checks what a run takes, and has this session run it; its number.
     #[pg_extern(volatile, parallel_unsafe)]
@@ -83,7 +84,7 @@ pub mod target_profile {
     /// One chunk: how it ended.
     #[pg_extern(volatile, parallel_unsafe, strict)]
     fn _backfill_chunk(run: i32, rows: i32) -> &'static str {
-        or_raise(super::chunk(run, rows)).as_str()
+        with_reserve(|| or_raise(super::chunk(run, rows)).as_str())
     }
 
     /// Records why a chunk was undone.

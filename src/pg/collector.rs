@@ -25,6 +25,7 @@ use target_profile_core::collected::{BURY_BYTES, Collected, SUBTRANSACTIONS};
 use target_profile_core::id::ProfileId;
 use target_profile_core::losses::Losses;
 
+use super::allocator::with_reserve;
 use super::burial::{self, Buried};
 use super::errors::{Fault, or_raise};
 use super::outbox::{self, Entry, Origin, Otherwise};
@@ -317,7 +318,9 @@ fn register() {
 #[pg_guard]
 unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _arg: *mut c_void) {
     match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => or_raise(write_all()),
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
+            with_reserve(|| or_raise(write_all()));
+        }
         pg_sys::XactEvent::XACT_EVENT_COMMIT
         | pg_sys::XactEvent::XACT_EVENT_PREPARE
         | pg_sys::XactEvent::XACT_EVENT_ABORT => {
@@ -361,7 +364,9 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
     _arg: *mut c_void,
 ) {
     match event {
-        pg_sys::SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB => or_raise(write_or_hand_over(subtransaction, parent)),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_PRE_COMMIT_SUB => {
+            with_reserve(|| or_raise(write_or_hand_over(subtransaction, parent)));
+        }
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             COLLECTED.with_borrow_mut(|collected| collected.forget(subtransaction));
             BURIED.with_borrow_mut(|letters| letters.forget(subtransaction));

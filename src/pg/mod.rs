@@ -7,6 +7,7 @@
 // The only place of the project that needs it; `undocumented_unsafe_blocks` asks for the reason each time.
 #![allow(unsafe_code)]
 
+pub mod allocator;
 pub mod backfill;
 pub mod burial;
 pub mod catalog;

@@ -7,6 +7,8 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::prelude::PgSqlErrorCode;
 
+use super::allocator::has_reserve;
+
 /// Runs `work` in a subtransaction of its own; what it wrote goes with it when it fails. As long as it writes nothing, the subtransaction
 /// has no transaction id, so that there may be one for each row of a bulk statement.
 ///
@@ -63,7 +65,7 @@ fn within<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, Box<CaughtError
 fn message(error: Box<CaughtError>) -> String {
     match *error {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
-            if !ends_more(report.sql_error_code()) =>
+            if has_reserve() && !ends_more(report.sql_error_code()) =>
         {
             report.message().to_owned()
         }
@@ -73,7 +75,8 @@ fn message(error: Box<CaughtError>) -> String {
     }
 }
 
-/// Running out of memory is not among them: what was allocated goes with the subtransaction.
+/// Running out of memory is not among them: what was allocated goes with the subtransaction. If there is not even a reserve after that, the
+/// statement ends.
 fn ends_more(code: PgSqlErrorCode) -> bool {
     matches!(
         code,

@@ -16,6 +16,7 @@ use target_profile_core::burial::Unsendable;
 use target_profile_core::error::Error as CoreError;
 use target_profile_core::watch::{OnInvalid, Selection};
 
+use super::allocator::with_reserve;
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{Origin, Otherwise};
 use super::row_update::Values;
@@ -41,7 +42,7 @@ pub mod target_profile {
     use pgrx::prelude::*;
     use pgrx::{AllocatedByPostgres, PgTrigger};
 
-    use super::{Way, collector, on_event, or_raise, unchanged};
+    use super::{Way, collector, on_event, or_raise, unchanged, with_reserve};
 
     /// The row trigger of a watch: as target_profile_trigger, with options before the columns, and collecting.
     #[pg_trigger]
@@ -57,7 +58,7 @@ pub mod target_profile {
     fn _watch_flush<'a>(
         trigger: &'a PgTrigger<'a>,
     ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
-        or_raise(collector::flush());
+        with_reserve(|| or_raise(collector::flush()));
         Ok(unchanged(trigger))
     }
 }
@@ -79,7 +80,7 @@ fn on_event<'a>(trigger: &'a PgTrigger<'a>, way: Way) {
             data: trigger.trigger_data(),
             way,
         };
-        or_raise(change.enqueue());
+        with_reserve(|| or_raise(change.enqueue()));
     }
 }
 

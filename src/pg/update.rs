@@ -16,6 +16,7 @@ use target_profile_core::id::{IdKind, ProfileKey};
 use target_profile_core::request;
 use target_profile_core::settings::ClientSettings;
 
+use super::allocator::with_reserve;
 use super::errors::{Fault, or_raise};
 use super::{clients, jsonb, outbox, value};
 
@@ -122,12 +123,13 @@ pub fn target_profile_update(
     attrs: Option<Attrs>,
     priority: default!(Option<i16>, 0),
 ) -> i64 {
-    or_raise(Update::of(client_code, id_kind, id, attrs).and_then(|update| {
+    let enqueue = || {
+        let Update { key, attrs, settings } = Update::of(client_code, id_kind, id, attrs)?;
         let priority = priority.ok_or(Fault::NullArgument("priority"))?;
-        let Update { key, attrs, settings } = update;
         request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
         outbox::enqueue(&key, &attrs, priority, "function")
-    }))
+    };
+    with_reserve(|| or_raise(enqueue()))
 }
 
 /// The requests that an update would become, one row each; sends and stores nothing.
@@ -150,10 +152,11 @@ pub fn target_profile_preview(
         name!(bytes, i32),
     ),
 > {
-    let requests = or_raise(Update::of(client_code, id_kind, id, attrs).and_then(|update| {
-        let Update { key, attrs, settings } = update;
+    let build = || {
+        let Update { key, attrs, settings } = Update::of(client_code, id_kind, id, attrs)?;
         Ok(request::build(&settings.endpoint, &key, &attrs, settings.method)?)
-    }));
+    };
+    let requests = with_reserve(|| or_raise(build()));
     TableIterator::new(requests.into_iter().map(|request| {
         let bytes = i32::try_from(request.bytes()).unwrap_or(i32::MAX);
         (request.method.as_str().to_owned(), request.url, request.body, bytes)

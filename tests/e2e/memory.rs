@@ -3,7 +3,7 @@
 use std::fs;
 
 use support::mock_target::Recording;
-use support::{Cluster, sqlstate};
+use support::{Cluster, Match, Reply, sqlstate};
 
 use crate::site::{SOON, Site, WORKER};
 
@@ -143,4 +143,70 @@ fn a_value_that_is_too_large_is_refused_by_its_size() {
     // By its size alone: the session has not even uncompressed it.
     let session = site.db.pid();
     assert!(own(session) < 100 * MIB, "{} MiB", own(session) / MIB);
+}
+
+/// Whatever is left to a process: it has an error, or it ends alone.
+#[test]
+fn an_allocation_that_fails_never_takes_the_server_along() {
+    let site = Site::with(Cluster::builder("failed_allocation").conf("target_profile.poll_interval", "1s"));
+    site.db.batch(
+        "create table customers (id text primary key, attrs jsonb);
+         select target_profile.watch('customers', 'acme', 'mbox3rdPartyId', 'id', array['attrs']);
+         create table large as
+             select jsonb_object_agg('k' || g, repeat('v', 100)) as attrs from generate_series(1, 9000) g",
+    );
+    let (mut refused, mut ended) = (0, 0);
+    // In steps, so that it is another allocation each time which fails.
+    for statement in [
+        "select count(*) from large, target_profile_preview('acme', 'mbox3rdPartyId', 'p', attrs)",
+        "select target_profile_update('acme', 'mbox3rdPartyId', 'p', attrs) from large",
+        "insert into customers select g::text, attrs from large, generate_series(1, 3) g
+             on conflict (id) do update set attrs = excluded.attrs || jsonb_build_object('n', now())",
+    ] {
+        for step in 0..60 {
+            let session = site.cluster.db();
+            let pid = session.pid();
+            // Everything that the first call loads.
+            session.batch("select target_profile_preview('acme', 'mbox3rdPartyId', 'p', '{\"a\": 1}')");
+            site.cluster
+                .limit(pid, "as", Some(status(pid, "VmSize") + step * MIB / 5));
+            match session.try_batch(statement) {
+                Ok(()) => {}
+                Err(error) if sqlstate(&error) == "53200" => {
+                    if error.as_db_error().is_some_and(|error| error.severity() == "FATAL") {
+                        ended += 1;
+                    } else {
+                        refused += 1;
+                    }
+                }
+                Err(error) => panic!("{statement}, {step}: {error:?}"),
+            }
+        }
+    }
+    println!("{refused} refused, {ended} sessions ended");
+    assert!(refused > 0 && ended > 0, "{refused} refused, {ended} ended");
+    assert!(!site.cluster.log_contains("terminated by signal"));
+}
+
+/// The network's thread cannot say so itself: the worker ends, and the next one sends what was under way.
+#[test]
+fn an_allocation_that_fails_in_the_io_thread_ends_the_worker_alone() {
+    let site = Site::with(Cluster::builder("failed_io_allocation").conf("target_profile.poll_interval", "1s"));
+    let worker = warm(&site);
+    let big = Reply::status(500)
+        .header("content-type", "text/plain")
+        .body("x".repeat(60_000));
+    let rule = site.mock.on(Match::any()).respond(big.after_release());
+    for n in 0..64 {
+        site.update(&format!("p{n}"), r#"{"a": 1}"#);
+    }
+    site.mock.wait_hung(64, SOON);
+    // Address space has been set aside for the thread already; memory has not.
+    site.cluster.limit(worker, "data", Some(status(worker, "VmData")));
+    site.mock.remove_rule(rule);
+    site.mock.release_hung();
+    site.wait_until("select last_error like 'out of memory: the worker has ended%' from target_profile.worker");
+    site.wait_drained();
+    assert_ne!(site.cluster.wait_backend(WORKER, SOON), worker);
+    assert!(!site.cluster.log_contains("terminated by signal"));
 }

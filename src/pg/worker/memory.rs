@@ -1,7 +1,7 @@
 //! Memory that there is, and memory that goes back.
 //!
-//! What is written in Rust cannot go on when an allocation fails: the process would abort, and with it the whole server restart. So the
-//! worker looks whether there is room before it takes something on, and has an ordinary error if there is none.
+//! What is written in Rust cannot go on when an allocation fails: the process ends ([`allocator`](crate::pg::allocator)). So the worker looks
+//! whether there is room before it takes something on, and has an ordinary error if there is none.
 
 use std::ptr;
 

@@ -16,7 +16,7 @@ use super::{Worker, network, transaction};
 use crate::pg::clock::postgres_now;
 use crate::pg::report::State;
 use crate::pg::shared::{self, Slot};
-use crate::pg::{holds, my_pid, pins, summons, wait_event};
+use crate::pg::{allocator, holds, my_pid, pins, summons, wait_event};
 
 /// Where a worker process starts. Its argument is the OID of its database.
 #[pg_guard]
@@ -90,6 +90,12 @@ unsafe extern "C-unwind" fn at_exit(_code: i32, database: pg_sys::Datum) {
             report.state = State::Stopped;
             report.since = postgres_now();
             report.set_in_flight(std::iter::empty());
+            if allocator::has_failed() {
+                report.set_error(
+                    "out of memory: the worker has ended, and is started again",
+                    report.since,
+                );
+            }
         });
         slot.leave();
         // One that the launcher has not started itself is known to it only by this.

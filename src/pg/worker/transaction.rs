@@ -8,6 +8,7 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::identity::Identity;
+use crate::pg::allocator::with_reserve;
 use crate::pg::errors::Fault;
 use crate::pg::pins;
 
@@ -80,10 +81,12 @@ pub fn transaction<T>(
     begin(activity, access);
     admit_cancels();
     let result = PgTryBuilder::new(AssertUnwindSafe(|| {
-        let done = Identity::assume().and_then(|identity| {
-            let done = Spi::connect_mut(work)?;
-            identity.commit();
-            Ok(done)
+        let done = with_reserve(|| {
+            Identity::assume().and_then(|identity| {
+                let done = Spi::connect_mut(work)?;
+                identity.commit();
+                Ok(done)
+            })
         });
         done.map_err(|fault| (fault.to_string(), None))
     }))

@@ -1,8 +1,55 @@
 -- Registering, changing, pausing and removing clients. They run as the extension's owner; who may call them is a grant.
 
+-- What a function with its owner's rights writes to must belong to a role that has those rights: whoever owns a table attaches code to it
+-- that runs in whatever writes there. The tables are locked first, so that none is given away between this and the write.
+CREATE FUNCTION target_profile._check_owners() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other record;
+BEGIN
+    LOCK TABLE target_profile.client, target_profile.outbox, target_profile.dead_letter, target_profile.overtaken,
+        target_profile.binding, target_profile.backing_off IN ACCESS SHARE MODE;
+    WITH RECURSIVE member AS (
+        SELECT d.classid, d.objid
+        FROM pg_depend d
+        JOIN pg_extension e ON e.oid = d.refobjid
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'target_profile'
+    ), relation AS (
+        SELECT m.objid AS oid FROM member m WHERE m.classid = 'pg_class'::regclass
+        UNION
+        SELECT i.inhrelid FROM relation r JOIN pg_inherits i ON i.inhparent = r.oid
+    ), owned AS (
+        SELECT 'pg_class'::regclass AS classid, c.oid, c.relowner AS owner
+        FROM relation r
+        JOIN pg_class c ON c.oid = r.oid AND c.relkind IN ('r', 'p', 'f', 'S')
+        UNION ALL
+        SELECT m.classid, p.oid, p.proowner
+        FROM member m
+        JOIN pg_proc p ON p.oid = m.objid
+        WHERE m.classid = 'pg_proc'::regclass
+    )
+    SELECT pg_describe_object(o.classid, o.oid, 0) AS object, pg_get_userbyid(o.owner) AS owner
+    INTO other
+    FROM owned o
+    WHERE NOT pg_has_role(o.owner, current_user, 'USAGE')
+    ORDER BY o.classid, o.oid
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('%s belongs to role %s, which does not have the rights of role %s',
+                other.object, quote_ident(other.owner), quote_ident(current_user)),
+            DETAIL = 'What its owner has attached to it would run with the rights of the owner of the extension''s functions.',
+            HINT = 'Give all objects of target_profile to one role with ALTER … OWNER TO.';
+    END IF;
+END
+$$;
+
 CREATE FUNCTION target_profile.adopt() RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
+    SELECT target_profile._check_owners();
     INSERT INTO target_profile.binding (system_identifier, database_oid)
     SELECT target_profile._system_identifier(), d.oid FROM pg_database d WHERE d.datname = current_database()
     ON CONFLICT (one) DO UPDATE
@@ -45,6 +92,7 @@ DECLARE
     detail text;
     hint text;
 BEGIN
+    PERFORM target_profile._check_owners();
     IF EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = add_client.client_code) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_object',
@@ -63,6 +111,10 @@ BEGIN
 EXCEPTION WHEN invalid_parameter_value OR program_limit_exceeded THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     state := target_profile._raise(state, message, detail, hint);
+WHEN integrity_constraint_violation THEN
+    -- Its DETAIL has the row, and the token in it.
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+    state := target_profile._raise(state, message, '', 'Give a value that the constraint admits, or change the constraint.');
 END
 $$;
 
@@ -93,6 +145,7 @@ DECLARE
     detail text;
     hint text;
 BEGIN
+    PERFORM target_profile._check_owners();
     UPDATE target_profile.client AS c SET
         endpoint = coalesce(set_client.endpoint, c.endpoint),
         auth_token = coalesce(set_client.auth_token, c.auth_token),
@@ -133,6 +186,10 @@ BEGIN
 EXCEPTION WHEN invalid_parameter_value OR program_limit_exceeded THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     state := target_profile._raise(state, message, detail, hint);
+WHEN integrity_constraint_violation THEN
+    -- Its DETAIL has the row, and the token in it.
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+    state := target_profile._raise(state, message, '', 'Give a value that the constraint admits, or change the constraint.');
 END
 $$;
 
@@ -141,6 +198,7 @@ CREATE FUNCTION target_profile.pause(client_code text, reason text DEFAULT NULL)
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM target_profile._check_owners();
     UPDATE target_profile.client AS c
     SET paused_at = clock_timestamp(), paused_by = 'admin', pause_reason = pause.reason
     WHERE c.client_code = pause.client_code;
@@ -155,6 +213,7 @@ CREATE FUNCTION target_profile.resume(client_code text) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM target_profile._check_owners();
     -- Also closes a breaker that is open: the worker sees that resumed_at has changed.
     UPDATE target_profile.client AS c
     SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, resumed_at = clock_timestamp()
@@ -171,6 +230,7 @@ CREATE FUNCTION target_profile.remove_client(client_code text, dead_letter_waiti
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM target_profile._check_owners();
     DELETE FROM target_profile.client AS c WHERE c.client_code = remove_client.client_code;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_unregistered(remove_client.client_code);
@@ -207,6 +267,22 @@ BEGIN
 END
 $$;
 
+-- The number of rows that were moved into a table, if it has taken all of them.
+CREATE FUNCTION target_profile._check_moved(table_name name, asked bigint, moved bigint) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF moved < asked THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('INSERT into target_profile.%I left out rows: a trigger or rule on the table suppresses them', table_name),
+            DETAIL = format('%s of %s rows were written.', moved, asked),
+            HINT = 'psql''s \d shows the triggers and rules of the table. Drop it, or have the trigger return the row.';
+    END IF;
+    RETURN moved;
+END
+$$;
+
 -- Moves the entries of a client that is not registered to the dead letters: called when it is removed, and by the worker for
 -- entries of transactions that committed after the removal. An id that another dead letter has already is left to that one.
 CREATE FUNCTION target_profile._bury_orphans(client_code text) RETURNS bigint
@@ -231,7 +307,7 @@ AS $$
         CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
         RETURNING 1
     )
-    SELECT count(*) FROM buried
+    SELECT target_profile._check_moved('dead_letter', (SELECT count(*) FROM gone), (SELECT count(*) FROM buried))
 $$;
 
 CREATE FUNCTION target_profile._raise_unregistered(client_code text) RETURNS void

@@ -8,6 +8,7 @@ DECLARE
     letter target_profile.dead_letter;
     checked record;
 BEGIN
+    PERFORM target_profile._check_owners();
     SELECT * INTO letter FROM target_profile.dead_letter d WHERE d.id = retry.id FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_no_dead_letter(retry.id);
@@ -53,6 +54,7 @@ DECLARE
     asked bigint;
     fault text;
 BEGIN
+    PERFORM target_profile._check_owners();
     IF NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = retry_all.client_code) THEN
         PERFORM target_profile._raise_unregistered(retry_all.client_code);
     END IF;
@@ -88,6 +90,7 @@ CREATE FUNCTION target_profile.discard(id bigint) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM target_profile._check_owners();
     -- The first time counts.
     UPDATE target_profile.dead_letter AS d SET discarded_at = coalesce(d.discarded_at, clock_timestamp())
     WHERE d.id = discard.id;
@@ -116,19 +119,22 @@ AS $$
         INSERT INTO target_profile.overtaken (id, attr)
         SELECT l.entry_id, v.attr FROM letter l JOIN target_profile.overtaken v ON v.id = l.id WHERE l.entry_id <> l.id
         ON CONFLICT DO NOTHING
+    ), back AS (
+        INSERT INTO target_profile.outbox
+            (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
+             enqueued_by)
+        SELECT l.entry_id, l.client_code,
+            -- An alias, as a row was buried with by 0.1.0.
+            CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
+            l.profile_id, c.attrs::jsonb, l.priority, l.source,
+            CASE WHEN isfinite(l.enqueued_at) THEN l.enqueued_at ELSE clock_timestamp() END,
+            l.last_outcome, clock_timestamp(), l.enqueued_by
+        FROM letter l
+        CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
+        ORDER BY l.entry_id
+        RETURNING 1
     )
-    INSERT INTO target_profile.outbox
-        (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
-         enqueued_by)
-    SELECT l.entry_id, l.client_code,
-        -- An alias, as a row was buried with by 0.1.0.
-        CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
-        l.profile_id, c.attrs::jsonb, l.priority, l.source,
-        CASE WHEN isfinite(l.enqueued_at) THEN l.enqueued_at ELSE clock_timestamp() END,
-        l.last_outcome, clock_timestamp(), l.enqueued_by
-    FROM letter l
-    CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
-    ORDER BY l.entry_id;
+    SELECT target_profile._check_moved('outbox', (SELECT count(*) FROM letter), (SELECT count(*) FROM back));
     SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
 $$;
 

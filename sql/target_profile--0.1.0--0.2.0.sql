@@ -778,6 +778,220 @@ $$;
 COMMENT ON FUNCTION target_profile._raise(text, text, text, text) IS 'Internal: raises an error that was caught, without its context';
 REVOKE ALL ON FUNCTION target_profile._raise(text, text, text, text) FROM PUBLIC;
 
+-- What a function with its owner's rights writes to must belong to a role that has those rights: whoever owns a table attaches code to it
+-- that runs in whatever writes there. The tables are locked first, so that none is given away between this and the write.
+CREATE FUNCTION target_profile._check_owners() RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    other record;
+BEGIN
+    LOCK TABLE target_profile.client, target_profile.outbox, target_profile.dead_letter, target_profile.overtaken,
+        target_profile.binding, target_profile.backing_off IN ACCESS SHARE MODE;
+    WITH RECURSIVE member AS (
+        SELECT d.classid, d.objid
+        FROM pg_depend d
+        JOIN pg_extension e ON e.oid = d.refobjid
+        WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'target_profile'
+    ), relation AS (
+        SELECT m.objid AS oid FROM member m WHERE m.classid = 'pg_class'::regclass
+        UNION
+        SELECT i.inhrelid FROM relation r JOIN pg_inherits i ON i.inhparent = r.oid
+    ), owned AS (
+        SELECT 'pg_class'::regclass AS classid, c.oid, c.relowner AS owner
+        FROM relation r
+        JOIN pg_class c ON c.oid = r.oid AND c.relkind IN ('r', 'p', 'f', 'S')
+        UNION ALL
+        SELECT m.classid, p.oid, p.proowner
+        FROM member m
+        JOIN pg_proc p ON p.oid = m.objid
+        WHERE m.classid = 'pg_proc'::regclass
+    )
+    SELECT pg_describe_object(o.classid, o.oid, 0) AS object, pg_get_userbyid(o.owner) AS owner
+    INTO other
+    FROM owned o
+    WHERE NOT pg_has_role(o.owner, current_user, 'USAGE')
+    ORDER BY o.classid, o.oid
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('%s belongs to role %s, which does not have the rights of role %s',
+                other.object, quote_ident(other.owner), quote_ident(current_user)),
+            DETAIL = 'What its owner has attached to it would run with the rights of the owner of the extension''s functions.',
+            HINT = 'Give all objects of target_profile to one role with ALTER … OWNER TO.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION target_profile._check_owners() IS 'Internal: refuses what would run code of another role with the rights of the extension''s owner';
+REVOKE ALL ON FUNCTION target_profile._check_owners() FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION target_profile.adopt() RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT target_profile._check_owners();
+    INSERT INTO target_profile.binding (system_identifier, database_oid)
+    SELECT target_profile._system_identifier(), d.oid FROM pg_database d WHERE d.datname = current_database()
+    ON CONFLICT (one) DO UPDATE
+        SET system_identifier = excluded.system_identifier,
+            database_oid = excluded.database_oid,
+            adopted_at = clock_timestamp();
+    SELECT target_profile._wake();
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile.pause(client_code text, reason text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM target_profile._check_owners();
+    UPDATE target_profile.client AS c
+    SET paused_at = clock_timestamp(), paused_by = 'admin', pause_reason = pause.reason
+    WHERE c.client_code = pause.client_code;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_unregistered(pause.client_code);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile.resume(client_code text) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM target_profile._check_owners();
+    -- Also closes a breaker that is open: the worker sees that resumed_at has changed.
+    UPDATE target_profile.client AS c
+    SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, resumed_at = clock_timestamp()
+    WHERE c.client_code = resume.client_code;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_unregistered(resume.client_code);
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile.remove_client(client_code text, dead_letter_waiting boolean DEFAULT false) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM target_profile._check_owners();
+    DELETE FROM target_profile.client AS c WHERE c.client_code = remove_client.client_code;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_unregistered(remove_client.client_code);
+    END IF;
+    IF dead_letter_waiting THEN
+        PERFORM target_profile._bury_orphans(remove_client.client_code);
+    ELSIF EXISTS (SELECT FROM target_profile.outbox o WHERE o.client_code = remove_client.client_code) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('client "%s" has entries that wait to be sent', remove_client.client_code),
+            HINT = 'Wait until they are sent, or call target_profile.remove_client(…, dead_letter_waiting => true), '
+                'which moves them to target_profile.dead_letter.';
+    END IF;
+    DELETE FROM target_profile.backing_off AS b WHERE b.client_code = remove_client.client_code;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile.retry(id bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    letter target_profile.dead_letter;
+    checked record;
+BEGIN
+    PERFORM target_profile._check_owners();
+    SELECT * INTO letter FROM target_profile.dead_letter d WHERE d.id = retry.id FOR UPDATE;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_no_dead_letter(retry.id);
+    END IF;
+    IF letter.discarded_at IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'the dead letter was discarded',
+            DETAIL = format('The id is %s; it was discarded at %s.', retry.id, letter.discarded_at),
+            HINT = 'If its values are to be sent all the same, enqueue them anew with target_profile_update.';
+    END IF;
+    SELECT * INTO checked FROM target_profile._check_update(
+        letter.client_code, letter.id_kind, letter.profile_id, letter.attrs, letter.raw);
+    IF checked.fault IS NOT NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the dead letter cannot be sent as it is',
+            DETAIL = checked.fault,
+            HINT = 'Mend the cause and retry, or write the row again, or discard it with target_profile.discard.';
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM jsonb_object_keys(checked.attrs::jsonb) name
+        WHERE NOT EXISTS (SELECT FROM target_profile.overtaken o WHERE o.id = retry.id AND o.attr = name COLLATE "C"))
+    THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'newer updates of the profile have set all attributes of the dead letter',
+            DETAIL = format('The id is %s.', retry.id),
+            HINT = 'Discard it with target_profile.discard. If its older values are to replace the newer ones, '
+                'enqueue them anew with target_profile_update.';
+    END IF;
+    PERFORM target_profile._put_back(ARRAY[retry.id]);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile.retry_all(client_code text, since timestamptz DEFAULT '-infinity') RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    ids bigint[];
+    asked bigint;
+    fault text;
+BEGIN
+    PERFORM target_profile._check_owners();
+    IF NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = retry_all.client_code) THEN
+        PERFORM target_profile._raise_unregistered(retry_all.client_code);
+    END IF;
+    WITH letter AS (
+        SELECT d.id, d.client_code, d.id_kind, d.profile_id, d.attrs, d.raw
+        FROM target_profile.dead_letter d
+        WHERE d.client_code = retry_all.client_code AND d.failed_at >= retry_all.since AND d.discarded_at IS NULL
+        FOR UPDATE
+    ), checked AS (
+        SELECT l.id, c.attrs, coalesce(c.fault, CASE WHEN NOT EXISTS (
+                SELECT FROM jsonb_object_keys(c.attrs::jsonb) name
+                WHERE NOT EXISTS (SELECT FROM target_profile.overtaken o WHERE o.id = l.id AND o.attr = name COLLATE "C"))
+            THEN 'newer updates of the profile have set all of its attributes' END) AS fault
+        FROM letter l
+        CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
+    )
+    SELECT array_agg(c.id ORDER BY c.id) FILTER (WHERE c.fault IS NULL), count(*), min(c.fault)
+    INTO ids, asked, fault
+    FROM checked c;
+    PERFORM target_profile._put_back(ids);
+    IF fault IS NOT NULL THEN
+        RAISE WARNING USING
+            MESSAGE = format('%s of %s dead letters stay where they are', asked - coalesce(cardinality(ids), 0), asked),
+            DETAIL = format('One of the reasons: %s.', fault),
+            HINT = 'target_profile.retry(id) says the reason of each.';
+    END IF;
+    RETURN coalesce(cardinality(ids), 0);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile.discard(id bigint) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM target_profile._check_owners();
+    -- The first time counts.
+    UPDATE target_profile.dead_letter AS d SET discarded_at = coalesce(d.discarded_at, clock_timestamp())
+    WHERE d.id = discard.id;
+    IF NOT FOUND THEN
+        PERFORM target_profile._raise_no_dead_letter(discard.id);
+    END IF;
+END
+$$;
+
 CREATE OR REPLACE FUNCTION target_profile.add_client(
     client_code text,
     endpoint text DEFAULT NULL,
@@ -802,6 +1016,7 @@ DECLARE
     detail text;
     hint text;
 BEGIN
+    PERFORM target_profile._check_owners();
     IF EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = add_client.client_code) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_object',
@@ -820,6 +1035,10 @@ BEGIN
 EXCEPTION WHEN invalid_parameter_value OR program_limit_exceeded THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     state := target_profile._raise(state, message, detail, hint);
+WHEN integrity_constraint_violation THEN
+    -- Its DETAIL has the row, and the token in it.
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+    state := target_profile._raise(state, message, '', 'Give a value that the constraint admits, or change the constraint.');
 END
 $$;
 
@@ -850,6 +1069,7 @@ DECLARE
     detail text;
     hint text;
 BEGIN
+    PERFORM target_profile._check_owners();
     UPDATE target_profile.client AS c SET
         endpoint = coalesce(set_client.endpoint, c.endpoint),
         auth_token = coalesce(set_client.auth_token, c.auth_token),
@@ -890,6 +1110,10 @@ BEGIN
 EXCEPTION WHEN invalid_parameter_value OR program_limit_exceeded THEN
     GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
     state := target_profile._raise(state, message, detail, hint);
+WHEN integrity_constraint_violation THEN
+    -- Its DETAIL has the row, and the token in it.
+    GET STACKED DIAGNOSTICS state = RETURNED_SQLSTATE, message = MESSAGE_TEXT;
+    state := target_profile._raise(state, message, '', 'Give a value that the constraint admits, or change the constraint.');
 END
 $$;
 
@@ -912,6 +1136,24 @@ BEGIN
     RETURN spare;
 END
 $$;
+
+-- The number of rows that were moved into a table, if it has taken all of them.
+CREATE FUNCTION target_profile._check_moved(table_name name, asked bigint, moved bigint) RETURNS bigint
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF moved < asked THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('INSERT into target_profile.%I left out rows: a trigger or rule on the table suppresses them', table_name),
+            DETAIL = format('%s of %s rows were written.', moved, asked),
+            HINT = 'psql''s \d shows the triggers and rules of the table. Drop it, or have the trigger return the row.';
+    END IF;
+    RETURN moved;
+END
+$$;
+COMMENT ON FUNCTION target_profile._check_moved(name, bigint, bigint) IS 'Internal: refuses to lose rows that a trigger keeps out of a table';
+REVOKE ALL ON FUNCTION target_profile._check_moved(name, bigint, bigint) FROM PUBLIC;
 
 -- Moves the entries of a client that is not registered to the dead letters: called when it is removed, and by the worker for
 -- entries of transactions that committed after the removal. An id that another dead letter has already is left to that one.
@@ -937,7 +1179,7 @@ AS $$
         CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
         RETURNING 1
     )
-    SELECT count(*) FROM buried
+    SELECT target_profile._check_moved('dead_letter', (SELECT count(*) FROM gone), (SELECT count(*) FROM buried))
 $$;
 
 -- Moves dead letters that were checked to the outbox. They keep their ids, so that entries which were written later and still
@@ -959,19 +1201,22 @@ AS $$
         INSERT INTO target_profile.overtaken (id, attr)
         SELECT l.entry_id, v.attr FROM letter l JOIN target_profile.overtaken v ON v.id = l.id WHERE l.entry_id <> l.id
         ON CONFLICT DO NOTHING
+    ), back AS (
+        INSERT INTO target_profile.outbox
+            (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
+             enqueued_by)
+        SELECT l.entry_id, l.client_code,
+            -- An alias, as a row was buried with by 0.1.0.
+            CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
+            l.profile_id, c.attrs::jsonb, l.priority, l.source,
+            CASE WHEN isfinite(l.enqueued_at) THEN l.enqueued_at ELSE clock_timestamp() END,
+            l.last_outcome, clock_timestamp(), l.enqueued_by
+        FROM letter l
+        CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
+        ORDER BY l.entry_id
+        RETURNING 1
     )
-    INSERT INTO target_profile.outbox
-        (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
-         enqueued_by)
-    SELECT l.entry_id, l.client_code,
-        -- An alias, as a row was buried with by 0.1.0.
-        CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
-        l.profile_id, c.attrs::jsonb, l.priority, l.source,
-        CASE WHEN isfinite(l.enqueued_at) THEN l.enqueued_at ELSE clock_timestamp() END,
-        l.last_outcome, clock_timestamp(), l.enqueued_by
-    FROM letter l
-    CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
-    ORDER BY l.entry_id;
+    SELECT target_profile._check_moved('outbox', (SELECT count(*) FROM letter), (SELECT count(*) FROM back));
     SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
 $$;
 

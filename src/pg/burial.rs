@@ -77,7 +77,7 @@ pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
         as_owner_of(c"dead_letter", || {
             Spi::connect_mut(|client| {
                 BURY.with(|statement| {
-                    statement.update(
+                    let written = statement.update(
                         client,
                         &[
                             letters.iter().map(|buried| buried.id).collect::<Vec<_>>().into(),
@@ -100,7 +100,13 @@ pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
                             spare_ids(letters.len()).into(),
                         ],
                     )?;
-                    Ok::<_, Fault>(())
+                    if written.len() < letters.len() {
+                        return Err(Fault::Suppressed {
+                            statement: "INSERT into",
+                            table: "dead_letter",
+                        });
+                    }
+                    Ok(())
                 })?;
                 own_objects::table(c"dead_letter").map_or(Ok(()), |table| deferred::check_now(client, table))
             })

@@ -202,7 +202,11 @@ fn may_begin(place: Place) -> bool {
 
 fn attempt<T>(place: Place, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, String> {
     USED.set(USED.get().saturating_add(1));
-    let work = AssertUnwindSafe(work);
+    let work = AssertUnwindSafe(|| match work() {
+        // Some of the rows may have been written: they go with the subtransaction.
+        Err(fault @ Fault::Suppressed { .. }) => fault.raise(),
+        done => done,
+    });
     let done = if place == Place::End {
         // The statement's own timeout is over by then; a lock is waited for no longer than it would have been.
         let timeout = lock_timeout_at_end()

@@ -59,6 +59,14 @@ pub enum Fault {
     /// The same, found by the worker after it has happened.
     #[error("{0}: rename it back, or move it back")]
     Renamed(String),
+    /// Postgres has raised no error, and has not done what it was told.
+    #[error("{statement} target_profile.{table} left out rows: a trigger or rule on the table suppresses them")]
+    Suppressed {
+        /// With its preposition.
+        statement: &'static str,
+        /// Without its schema.
+        table: &'static str,
+    },
     /// A name that the extension goes by.
     #[error("cannot rename or move {0}")]
     OwnName(String),
@@ -283,6 +291,7 @@ impl Fault {
             Self::BadClient { .. }
             | Self::ForeignOwner { .. }
             | Self::OwnName(_)
+            | Self::Suppressed { .. }
             | Self::OwnSequence(_)
             | Self::Renamed(_)
             | Self::WaitForOwn(_)
@@ -331,6 +340,9 @@ impl Fault {
             }
             Self::BadClient { .. } => "Correct the settings with target_profile.set_client.",
             Self::ForeignOwner { .. } => "Give it to the role that owns the rest, with ALTER … OWNER TO.",
+            Self::Suppressed { .. } => {
+                "psql's \\d shows the triggers and rules of the table. Drop it, or have the trigger return the row."
+            }
             Self::Renamed(_) => "Use ALTER … RENAME TO and ALTER … SET SCHEMA.",
             Self::OwnSequence(_) => "Leave it at CACHE 1, INCREMENT BY 1 and NO CYCLE.",
             Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",

@@ -90,8 +90,8 @@ fn insert_by_statement(rows: &[Row<'_>]) -> Result<Option<i64>, Fault> {
     };
     as_owner(|| {
         Spi::connect_mut(|client| {
-            statement.with(|statement| {
-                let mut first = None;
+            let first = statement.with(|statement| {
+                let (mut first, mut count) = (None, 0);
                 let mut given = rows.iter().map(|row| row.id);
                 for row in statement.update(client, &values)? {
                     let id = row.get::<i64>(1)?;
@@ -100,9 +100,21 @@ fn insert_by_statement(rows: &[Row<'_>]) -> Result<Option<i64>, Fault> {
                         wake::all_at_commit();
                     }
                     first = first.or(id);
+                    count += 1;
+                }
+                if count < rows.len() {
+                    return Err(Fault::Suppressed {
+                        statement: "INSERT into",
+                        table: "outbox",
+                    });
                 }
                 Ok(first)
-            })
+            })?;
+            // Not at the commit, which would fail, and where whoever commits would run it.
+            if let Some(outbox) = Outbox::find() {
+                deferred::check_now(client, outbox.table)?;
+            }
+            Ok(first)
         })
     })
 }
@@ -272,15 +284,7 @@ pub fn insert_many(entries: &[Entry]) -> Result<(), Fault> {
     let names = writers(entries);
     let rows = rows(entries, &names);
     let _writable = Writable::again();
-    with_transaction_snapshot(|| {
-        insert_by_statement(&rows)?;
-        // Not at the commit, which would fail.
-        as_owner(|| {
-            Outbox::find().map_or(Ok(()), |outbox| {
-                Spi::connect(|client| deferred::check_now(client, outbox.table))
-            })
-        })
-    })?;
+    with_transaction_snapshot(|| insert_by_statement(&rows))?;
     wake::at_commit();
     Ok(())
 }

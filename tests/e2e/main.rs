@@ -38,6 +38,7 @@ mod retention;
 mod rights;
 mod server_life;
 mod site;
+mod suppressed;
 mod troubles;
 mod upgrade;
 mod versions;

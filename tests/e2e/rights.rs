@@ -1,7 +1,7 @@
 //! Nobody becomes more than he is by what the worker does. Whoever owns the extension's tables can put code on them; it runs with his
 //! rights. (What one role has written and another's session runs is in `tests/regress/sql/rights.sql`.)
 
-use support::{Cluster, Match, Reply};
+use support::{Cluster, Match, Reply, describe, sqlstate};
 
 use crate::site::{SOON, Site};
 
@@ -304,4 +304,120 @@ fn settings_that_make_every_session_another_role_do_not_reach_the_worker() {
         assert_eq!(worker_error(&site), None, "{set}");
         site.db.batch(reset);
     }
+}
+
+/// The functions that change our tables have the rights of the extension's owner, and a trigger runs with the rights of whoever writes.
+#[test]
+fn code_on_a_table_that_was_given_away_does_not_run_with_the_rights_of_our_functions() {
+    let site = installed("rights-functions");
+    site.mock.on(Match::any()).respond(Reply::status(503));
+    site.update("waits", r#"{"a": 1}"#);
+    site.db.batch(
+        "insert into target_profile.dead_letter (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
+             values (-1, 'acme', 'mbox3rdPartyId', 'p', '{\"a\": \"1\"}', 0, 'function', now(), 0, 'test');
+         create role stranger; create schema stranger authorization stranger;
+         create function stranger.rise() returns trigger language plpgsql as $$
+             begin
+                 begin alter role stranger superuser; exception when others then null; end;
+                 return coalesce(new, old);
+             end $$;
+         alter function stranger.rise() owner to stranger",
+    );
+    for table in ["client", "outbox", "dead_letter", "overtaken", "binding", "backing_off"] {
+        site.db
+            .batch(&format!("alter table target_profile.{table} owner to stranger"));
+        site.db.batch(&format!(
+            "create trigger rise before insert or update or delete on target_profile.{table}
+                 for each row execute function stranger.rise();
+             create trigger rise_once before insert or update or delete on target_profile.{table}
+                 for each statement execute function stranger.rise()"
+        ));
+        for call in [
+            "adopt()",
+            "add_client('umbrella')",
+            "set_client('acme', delay => '1 s')",
+            "pause('acme', 'test')",
+            "resume('acme')",
+            "remove_client('acme', dead_letter_waiting => true)",
+            "retry(-1)",
+            "retry_all('acme')",
+            "discard(-1)",
+        ] {
+            let error = site
+                .db
+                .try_batch(&format!("select target_profile.{call}"))
+                .expect_err(call);
+            assert_eq!(sqlstate(&error), "55000", "{table}, {call}: {}", describe(&error));
+            assert!(
+                describe(&error).contains("belongs to role stranger"),
+                "{}",
+                describe(&error)
+            );
+        }
+        site.db.batch(&format!(
+            "drop trigger rise on target_profile.{table}; drop trigger rise_once on target_profile.{table};
+             alter table target_profile.{table} owner to installer"
+        ));
+    }
+    assert!(!is_superuser(&site, "stranger"));
+    site.db.batch("select target_profile.discard(-1)");
+}
+
+/// At the commit it would run as whoever commits.
+#[test]
+fn a_deferred_trigger_of_another_owner_runs_as_that_owner_when_the_function_is_called() {
+    let site = installed("rights-deferred");
+    site.db.batch(
+        "create role stranger login; create schema stranger authorization stranger;
+         create function stranger.rise() returns trigger language plpgsql as $$
+             begin
+                 raise log 'deferred ran as %', current_user;
+                 begin alter role stranger superuser; exception when others then null; end;
+                 return null;
+             end $$;
+         alter function stranger.rise() owner to stranger;
+         create constraint trigger rise after insert on target_profile.outbox deferrable initially deferred
+             for each row execute function stranger.rise();
+         grant usage on schema target_profile to stranger;
+         grant usage on sequence target_profile.outbox_id_seq to stranger;
+         alter table target_profile.outbox owner to stranger",
+    );
+    site.db
+        .batch("begin; select target_profile_update('acme', 'mbox3rdPartyId', 'by hand', '{\"a\": 1}'); commit");
+    site.cluster.wait_log("deferred ran as stranger", SOON);
+    assert!(!site.cluster.log_contains("deferred ran as postgres"));
+    assert!(!is_superuser(&site, "stranger"));
+}
+
+/// "Failing row contains" all of it.
+#[test]
+fn a_constraint_of_a_dba_does_not_show_the_token() {
+    let site = Site::new("rights-token");
+    site.db.batch(
+        "alter table target_profile.client
+             add constraint short_codes check (length(client_code) < 8),
+             add constraint no_secrets check (auth_token is distinct from 'wrong-secret'),
+             add constraint one_secret unique (auth_token)",
+    );
+    site.db
+        .batch("select target_profile.set_client('acme', auth_token => 'taken-secret')");
+    for call in [
+        "add_client('much-too-long', auth_token => 'my-secret')",
+        "add_client('umbrella', auth_token => 'wrong-secret')",
+        "add_client('umbrella', auth_token => 'taken-secret')",
+        "set_client('acme', auth_token => 'wrong-secret')",
+    ] {
+        let error = site
+            .db
+            .try_batch(&format!("select target_profile.{call}"))
+            .expect_err(call);
+        assert!(sqlstate(&error).starts_with("23"), "{call}: {}", describe(&error));
+        assert!(!describe(&error).contains("-secret"), "{call}: {}", describe(&error));
+    }
+    // The statements themselves are logged, as any that fails. What Postgres adds to them is not the row.
+    let log = site.cluster.log();
+    assert!(
+        !log.lines()
+            .any(|line| line.contains("DETAIL") && line.contains("-secret"))
+    );
 }

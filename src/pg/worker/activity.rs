@@ -76,10 +76,20 @@ pub fn write<'a>(
             column.push(value);
         }
     }
+    let count = codes.len();
     let mut args = vec![codes.into(), minutes.into()];
     args.extend(numbers.into_iter().map(Into::into));
     args.push(counted_to.into());
-    WRITE_ACTIVITY.with(|statement| statement.update(client, &args).map(|_| ()))
+    WRITE_ACTIVITY.with(|statement| {
+        // What is not charged must not be sent.
+        if statement.update(client, &args)?.len() < count {
+            return Err(Fault::Suppressed {
+                statement: "INSERT into",
+                table: "activity",
+            });
+        }
+        Ok(())
+    })
 }
 
 /// Accounts for what an earlier worker has left open.

@@ -132,34 +132,54 @@ fn entries(
             Ok::<_, Fault>(())
         })?;
         if ids.len() < all.len() {
-            left = entries_left(client, &args(), |id| ids.contains(&id))?;
+            (left, _) = entries_left(client, &args(), |id| ids.contains(&id))?;
             left.locked = drain.bound_to(batch, std::mem::take(&mut left.locked));
             ids.retain(|id| !left.locked.contains(id));
         }
         free = Some(ids);
     }
     let is_free = |id: i64| free.as_ref().is_none_or(|ids| ids.contains(&id));
-    let mut complete = accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
-    complete &= retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
-    complete &= dead(
+    let accepted_there = accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
+    let retried = retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
+    let dead_there = dead(
         client,
         batch.dead.iter().filter(|entry| is_free(entry.id)),
         response_ids,
     )?;
-    // With care they are known, and nobody can have changed what is locked here.
-    if care.is_none() && !complete {
-        left = entries_left(client, &args(), |_| true)?;
+    let is_complete =
+        accepted_there && dead_there && retried == batch.retries.iter().filter(|entry| is_free(entry.id)).count();
+    if !is_complete {
+        let (changed, same) = entries_left(client, &args(), |_| true)?;
+        let is_suppressed = |id: &i64| is_free(*id) && same.contains(id);
+        let ended = batch.accepted.iter().map(|entry| &entry.id);
+        if ended.chain(batch.dead.iter().map(|entry| &entry.id)).any(is_suppressed) {
+            return Err(Fault::Suppressed {
+                statement: "DELETE from",
+                table: "outbox",
+            });
+        }
+        if batch.retries.iter().filter(|entry| is_suppressed(&entry.id)).count() > retried {
+            return Err(Fault::Suppressed {
+                statement: "UPDATE of",
+                table: "outbox",
+            });
+        }
+        // With care they are known, and nobody can have changed what is locked here.
+        if care.is_none() {
+            left = changed;
+        }
     }
     Ok(left)
 }
 
-/// Those that are still there: locked by others if they are what they were read as and not free, or else changed.
+/// Those that are still there: locked by others if they are what they were read as and not free, or else changed. And those that are free
+/// and what they were read as.
 fn entries_left(
     client: &mut SpiClient<'_>,
     args: &[DatumWithOid<'_>; 2],
     is_free: impl Fn(i64) -> bool,
-) -> Result<Left, Fault> {
-    let mut left = Left::default();
+) -> Result<(Left, BTreeSet<i64>), Fault> {
+    let (mut left, mut same_and_free) = (Left::default(), BTreeSet::new());
     ENTRIES_LEFT.with(|statement| {
         for row in statement.update(client, args)? {
             let (Some(id), Some(same)) = (row.get::<i64>(1)?, row.get::<bool>(2)?) else {
@@ -168,13 +188,12 @@ fn entries_left(
             match (same, is_free(id)) {
                 (true, false) => left.locked.insert(id),
                 (false, _) => left.changed.insert(id),
-                // To be sent again.
-                (true, true) => false,
+                (true, true) => same_and_free.insert(id),
             };
         }
         Ok(())
     })?;
-    Ok(left)
+    Ok((left, same_and_free))
 }
 
 /// Whether all of them were there.
@@ -296,45 +315,51 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], stray: bo
     } else {
         &SETTLE_RESPONSES_0_1
     };
+    let count = responses.len();
     statement.with(|statement| {
-        statement
-            .update(
-                client,
-                &[
-                    ids.clone().into(),
-                    text(|response| response.key.client.as_str()).into(),
-                    text(|response| response.key.kind.as_str()).into(),
-                    text(|response| response.key.id.as_str()).into(),
-                    outbox_ids.into(),
-                    from.into(),
-                    to.into(),
-                    parts(|response| response.part).into(),
-                    parts(|response| response.parts).into(),
-                    text(|response| response.method.as_str()).into(),
-                    responses
-                        .iter()
-                        .map(|response| int(response.request_bytes))
-                        .collect::<Vec<i32>>()
-                        .into(),
-                    attempts.into(),
-                    sent_at.into(),
-                    durations.into(),
-                    statuses.into(),
-                    text(|response| response.outcome.as_str()).into(),
-                    messages.into(),
-                    bodies.into(),
-                ],
-            )
-            .map(|_| ())
+        let written = statement.update(
+            client,
+            &[
+                ids.clone().into(),
+                text(|response| response.key.client.as_str()).into(),
+                text(|response| response.key.kind.as_str()).into(),
+                text(|response| response.key.id.as_str()).into(),
+                outbox_ids.into(),
+                from.into(),
+                to.into(),
+                parts(|response| response.part).into(),
+                parts(|response| response.parts).into(),
+                text(|response| response.method.as_str()).into(),
+                responses
+                    .iter()
+                    .map(|response| int(response.request_bytes))
+                    .collect::<Vec<i32>>()
+                    .into(),
+                attempts.into(),
+                sent_at.into(),
+                durations.into(),
+                statuses.into(),
+                text(|response| response.outcome.as_str()).into(),
+                messages.into(),
+                bodies.into(),
+            ],
+        )?;
+        if written.len() < count {
+            return Err(Fault::Suppressed {
+                statement: "INSERT into",
+                table: "response",
+            });
+        }
+        Ok(())
     })?;
     Ok(ids)
 }
 
-/// Whether all of them were there.
-fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Retry>) -> Result<bool, Fault> {
+/// How many of them were there.
+fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Retry>) -> Result<usize, Fault> {
     let entries: Vec<&Retry> = entries.collect();
     if entries.is_empty() {
-        return Ok(true);
+        return Ok(0);
     }
     let ids: Vec<i64> = entries.iter().map(|retry| retry.id).collect();
     let versions: Vec<i64> = entries.iter().map(|retry| retry.version).collect();
@@ -349,11 +374,11 @@ fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Ret
     let outcomes: Vec<String> = entries.iter().map(|retry| retry.outcome.as_str().to_owned()).collect();
     SETTLE_RETRIES.with(|statement| {
         let args = [ids.into(), attempts.into(), at.into(), outcomes.into(), versions.into()];
-        Ok(statement.update(client, &args)?.len() == entries.len())
+        Ok(statement.update(client, &args)?.len())
     })
 }
 
-/// Whether it is certain that all of them went: not if there are any. How many rows the statement writes does not tell.
+/// Whether all of them were there.
 fn dead<'a>(
     client: &mut SpiClient<'_>,
     entries: impl Iterator<Item = &'a Dead>,
@@ -396,9 +421,16 @@ fn dead<'a>(
             versions.into(),
             spare_ids(entries.len()).into(),
         ];
-        statement.update(client, &args).map(|_| ())
-    })?;
-    Ok(false)
+        let rows = statement.update(client, &args)?;
+        let (gone, buried) = rows.first().get_two::<i64, i64>()?;
+        if gone != buried {
+            return Err(Fault::Suppressed {
+                statement: "INSERT into",
+                table: "dead_letter",
+            });
+        }
+        Ok(gone.and_then(|gone| usize::try_from(gone).ok()) == Some(entries.len()))
+    })
 }
 
 fn breaker(client: &mut SpiClient<'_>, code: &str, opening: Option<&Opening>) -> Result<(), Fault> {

@@ -27,7 +27,7 @@ BEGIN
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the dead letter cannot be sent as it is',
             DETAIL = checked.fault,
-            HINT = 'Mend the cause and retry, or write the row again, or discard it with target_profile.discard.';
+            HINT = 'Fix the cause and call target_profile.retry again, write the row again, or discard the dead letter with target_profile.discard.';
     END IF;
     IF NOT EXISTS (
         SELECT FROM jsonb_object_keys(checked.attrs::jsonb) name

@@ -98,6 +98,25 @@ AS $$
     WHERE p.pronamespace = 'target_profile'::regnamespace AND p.proname = '_standing'
 $$;
 
+-- A role that can be granted something.
+CREATE FUNCTION target_profile._check_role(role regrole) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'role must not be null',
+            HINT = 'Name the role: target_profile.grant_to(''crm'', ''writer'').';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'undefined_object',
+            MESSAGE = format('role with OID %s does not exist', role::oid),
+            HINT = 'Name the role: target_profile.grant_to(''crm'', ''writer'').';
+    END IF;
+END
+$$;
+
 -- Not SECURITY DEFINER: whoever hands out rights must have them.
 CREATE FUNCTION target_profile.grant_to(role regrole, level text) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
@@ -105,6 +124,7 @@ AS $$
 DECLARE
     p record;
 BEGIN
+    PERFORM target_profile._check_role(role);
     FOR p IN SELECT * FROM target_profile._privileges(level) LOOP
         EXECUTE format('GRANT %s ON %s TO %s', p.privilege, p.object, role);
     END LOOP;
@@ -120,6 +140,7 @@ DECLARE
     held text[] := '{}';
     other text;
 BEGIN
+    PERFORM target_profile._check_role(role);
     FOREACH other IN ARRAY ARRAY['writer', 'reader', 'admin'] LOOP
         IF level IS NOT NULL AND other <> level AND target_profile._has_level(role, other) THEN
             held := held || other;

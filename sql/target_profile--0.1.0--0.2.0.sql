@@ -520,6 +520,67 @@ ORDER BY r.schema_name, r.table_name, r.client_code, r.id_kind;
 
 -- The levels: a writer may read backfill_progress, and asks for his own entries only.
 
+-- A role that can be granted something.
+CREATE FUNCTION target_profile._check_role(role regrole) RETURNS void
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF role IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'role must not be null',
+            HINT = 'Name the role: target_profile.grant_to(''crm'', ''writer'').';
+    ELSIF NOT EXISTS (SELECT FROM pg_roles r WHERE r.oid = role) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'undefined_object',
+            MESSAGE = format('role with OID %s does not exist', role::oid),
+            HINT = 'Name the role: target_profile.grant_to(''crm'', ''writer'').';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION target_profile._check_role(regrole) IS 'Internal: refuses what is no role';
+REVOKE ALL ON FUNCTION target_profile._check_role(regrole) FROM PUBLIC;
+
+CREATE OR REPLACE FUNCTION target_profile.grant_to(role regrole, level text) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    p record;
+BEGIN
+    PERFORM target_profile._check_role(role);
+    FOR p IN SELECT * FROM target_profile._privileges(level) LOOP
+        EXECUTE format('GRANT %s ON %s TO %s', p.privilege, p.object, role);
+    END LOOP;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION target_profile.revoke_from(role regrole, level text DEFAULT NULL) RETURNS void
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    p record;
+    held text[] := '{}';
+    other text;
+BEGIN
+    PERFORM target_profile._check_role(role);
+    FOREACH other IN ARRAY ARRAY['writer', 'reader', 'admin'] LOOP
+        IF level IS NOT NULL AND other <> level AND target_profile._has_level(role, other) THEN
+            held := held || other;
+        END IF;
+    END LOOP;
+    FOR p IN
+        SELECT DISTINCT q.privilege, q.object
+        FROM unnest(CASE WHEN level IS NULL THEN ARRAY['writer', 'reader', 'admin'] ELSE ARRAY[level] END) l,
+            target_profile._privileges(l) q
+    LOOP
+        EXECUTE format('REVOKE %s ON %s FROM %s', p.privilege, p.object, role);
+    END LOOP;
+    FOREACH other IN ARRAY held LOOP
+        PERFORM target_profile.grant_to(role, other);
+    END LOOP;
+END
+$$;
+
 -- The grants of a level, as GRANT or REVOKE wants them, one a row.
 CREATE OR REPLACE FUNCTION target_profile._privileges(level text) RETURNS TABLE (privilege text, object text)
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
@@ -920,7 +981,7 @@ BEGIN
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'the dead letter cannot be sent as it is',
             DETAIL = checked.fault,
-            HINT = 'Mend the cause and retry, or write the row again, or discard it with target_profile.discard.';
+            HINT = 'Fix the cause and call target_profile.retry again, write the row again, or discard the dead letter with target_profile.discard.';
     END IF;
     IF NOT EXISTS (
         SELECT FROM jsonb_object_keys(checked.attrs::jsonb) name

@@ -100,7 +100,7 @@ impl BackfillFault {
                  begin anew."
             }
             Self::InTransaction => "CALL it by itself: it commits after each chunk.",
-            Self::Chunk(_) => "The rows of a chunk are locked against writers for as long as it takes.",
+            Self::Chunk(_) => "Give a number of rows in this range. The rows of a chunk are locked until it commits.",
             Self::SeveralWatches(_) => "Name one of them: client_code => '…', id_kind => '…'.",
             Self::NoTrigger(_) => "Call target_profile.watch again with the same arguments.",
             Self::NoOrder(_) => "Watch the table with an id_column that can be ordered, such as id::text.",
@@ -110,8 +110,8 @@ impl BackfillFault {
             Self::Unfinished { .. } => {
                 "Call it as it was called to go on, or with restart => true to begin anew with these arguments."
             }
-            Self::NotReadable(_) => "Who may read a table may stop its backfill.",
-            Self::NotMine => "CALL target_profile.backfill.",
+            Self::NotReadable(_) => "Call it as a role that may read the table, or grant SELECT on it.",
+            Self::NotMine => "Run CALL target_profile.backfill(…), which calls this function.",
         }
     }
 }

@@ -14,6 +14,9 @@ SELECT target_profile.grant_to('regress_tp_admin', 'admin');
 
 -- an unknown level
 SELECT target_profile.grant_to('regress_tp_nobody', 'owner');
+SELECT target_profile.grant_to(NULL, 'writer');
+SELECT target_profile.grant_to(4294967295::oid::regrole, 'writer');
+SELECT target_profile.revoke_from(NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT target_profile.grant_to('regress_tp_nobody', NULL);
 \echo :LAST_ERROR_SQLSTATE

@@ -157,7 +157,7 @@ fn a_worker_stops_within_a_second_while_an_endpoint_hangs() {
     );
 }
 
-fn reconnected(site: &Site) -> support::Db {
+pub fn reconnected(site: &Site) -> support::Db {
     // A session that is let in before the server has noticed the crash would die with it.
     support::wait::until("the end of the old session", SOON, || site.db.is_closed().then_some(()));
     support::wait::until("a connection after the crash", SOON, || {

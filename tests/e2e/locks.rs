@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use support::{Cluster, Match, Reply};
 
-use crate::site::{SOON, Site};
+use crate::crash::reconnected;
+use crate::site::{SOON, Site, WORKER};
 
 /// The poll must not be what saves anybody.
 fn with_two_clients(name: &str) -> Site {
@@ -207,4 +208,66 @@ fn a_table_that_is_locked_as_a_whole_loses_nothing() {
         site.wait_until("select last_error is null from target_profile.worker");
     }
     assert_eq!(site.count("select count(*) from target_profile.response"), 14);
+}
+
+/// Two entries of one profile that went with one request, the older of which somebody has locked.
+fn merged_and_locked(name: &str) -> (Site, i64, i64) {
+    let site = with_two_clients(name);
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    let (older, newer) = (
+        site.update("merged", r#"{"a": 1, "b": 1}"#),
+        site.update("merged", r#"{"a": 2}"#),
+    );
+    let rule = site
+        .mock
+        .on(Match::id("merged"))
+        .respond(Reply::ordinary().after_release());
+    site.db.batch("select target_profile.resume('acme')");
+    site.mock.wait_hung(1, SOON);
+    site.cluster.db().batch(&format!(
+        "begin; select from target_profile.outbox where id = {older} for update; prepare transaction 'holder'"
+    ));
+    site.mock.remove_rule(rule);
+    site.mock.release_hung();
+    site.wait_until("select last_error like '%acme%locked%' from target_profile.worker");
+    other_is_served(&site, "o");
+    assert_eq!(
+        site.count(&format!(
+            "select count(*) from target_profile.outbox where id in ({older}, {newer})"
+        )),
+        2,
+        "a delivery is settled as a whole"
+    );
+    // A newer value waits behind them.
+    site.update("merged", r#"{"a": 3}"#);
+    other_is_served(&site, "p");
+    assert_eq!(requests_for(&site, "merged"), 1);
+    (site, older, newer)
+}
+
+#[test]
+fn entries_that_went_together_are_settled_together_once_all_of_them_are_free() {
+    let (site, older, newer) = merged_and_locked("lock_merged");
+    site.db.batch("rollback prepared 'holder'");
+    site.wait_drained();
+    assert_eq!(requests_for(&site, "merged"), 2, "the newest value, and nothing again");
+    assert_eq!(site.sent_value("merged", "a").as_deref(), Some("3"));
+    for id in [older, newer] {
+        assert_eq!(
+            site.db.text(&format!("select state from target_profile.result({id})")),
+            "accepted"
+        );
+    }
+}
+
+#[test]
+fn entries_that_went_together_and_are_sent_again_after_a_crash_do_not_overtake() {
+    let (mut site, ..) = merged_and_locked("lock_merged_crash");
+    site.cluster.kill9(site.cluster.wait_backend(WORKER, SOON));
+    site.db = reconnected(&site);
+    site.db.batch("rollback prepared 'holder'");
+    site.wait_drained();
+    // Whatever was sent again went with the newest value or before it.
+    assert_eq!(site.sent_value("merged", "a").as_deref(), Some("3"));
+    assert_eq!(site.sent_value("merged", "b").as_deref(), Some("1"));
 }

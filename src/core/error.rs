@@ -355,6 +355,16 @@ impl Error {
                 kind: IdKind::MboxPc, ..
             } => "An mboxPC contains no control character.",
             Self::IdDots { .. } => "The only dot of an mboxPC is the one before the location hint.",
+            Self::BlankId { .. } => "Give the id that Target or your CRM knows the visitor by, or leave out rows without one.",
+            Self::IdTooLong { .. } => "Give an id that fits, or leave out such rows: Target knows no profile by a part of its id.",
+            Self::AttrsNotJson { .. } => "Use an object of names and values, such as {\"age\": 42}.",
+            Self::BlankAttr { .. } => "Give each key a name.",
+            Self::NulInAttr { .. } => "Remove the character \\u0000 before the call: no request can carry it.",
+            Self::AttrsTooDeep => "Send what is inside under a name of its own, or as text.",
+            Self::AttrsTooLarge | Self::AttrsTooMany | Self::ValueTooLarge { .. } => {
+                "Send fewer or shorter attributes: Target keeps at most 64 KB for a profile."
+            }
+            Self::StoredAttrNested { .. } => "Enqueue the update anew with target_profile_update, which flattens it.",
             Self::UnknownArrays { .. } => "Use json or indexed.",
             Self::UnknownMethod { .. } => "Use auto, get or post.",
             Self::AttrsNotObject { .. } => "Use an object of names and values, such as {\"age\": 42}.",
@@ -373,6 +383,9 @@ impl Error {
                      instead of {GET_URL_BYTES}."
                 ));
             }
+            Self::AttrTooLarge { .. } => "Shorten the value, or leave out the attribute: it must fit into one request.",
+            Self::EndpointInsecure { .. } => "Write https; http is for a host such as localhost or 127.0.0.1.",
+            Self::EndpointTooLong { .. } => "Use a shorter path.",
             Self::EndpointNotUrl => "An example is https://{client}.tt.omtrdc.net/m2/{client}/profile/update.",
             Self::EndpointCredentials => "If Target asks for a token, set the client's auth_token.",
             Self::EndpointQuery { .. } => "The id and the attributes are added to the endpoint for every request.",
@@ -382,7 +395,6 @@ impl Error {
             }
             Self::EndpointEscape { .. } => "A percent sign is followed by two hexadecimal digits, and is itself %25.",
             Self::EndpointNotCanonical { canonical, .. } => return Some(format!("Write it as \"{canonical}\".")),
-            _ => return None,
         };
         Some(hint.to_owned())
     }

@@ -188,6 +188,10 @@ fn spare_ids_are_negative_and_in_the_order_of_time() {
 fn its_bytes_are_counted() {
     let small = of("C/1", &[]).bytes();
     assert!(of("C/1", &[("tier", json!("x".repeat(1000)))]).bytes() >= small + 1000);
+    let mut letter = of("C/1", &[]);
+    letter.source.push_str(&"s".repeat(1000));
+    letter.reason.push_str(&"r".repeat(2000));
+    assert_eq!(letter.bytes(), small + 3000);
 }
 
 fn json() -> impl Strategy<Value = Value> {

@@ -1,6 +1,6 @@
 //! What is collected before it is written: by subtransaction, in order, and bounded.
 
-use target_profile_core::collected::{Collected, FLUSH_BYTES, FLUSH_ROWS};
+use target_profile_core::collected::{BURY_BYTES, Collected, FLUSH_BYTES, FLUSH_ROWS, SUBTRANSACTIONS};
 
 #[test]
 fn what_is_collected_comes_out_in_order_and_once() {
@@ -84,4 +84,11 @@ fn a_subtransaction_that_ends_hands_over_to_its_parent() {
     collected.hand_over(5, 4);
     assert!(collected.take(5).is_empty());
     assert_eq!(collected.take(4), ["e"]);
+}
+
+/// What the memory of a session and the subtransactions of a transaction come to.
+#[test]
+fn its_bounds_are_small() {
+    assert_eq!((FLUSH_ROWS, FLUSH_BYTES), (1_000, 1 << 20));
+    assert_eq!((BURY_BYTES, SUBTRANSACTIONS), (1 << 22, 16));
 }

@@ -129,3 +129,65 @@ fn another_method_is_suggested_only_where_the_attribute_fits_it() {
         );
     }
 }
+
+/// All that a reader sees, of values as they are.
+#[test]
+fn errors_say_what_is_wrong_and_what_to_do() {
+    let options = FlattenOptions::default();
+    let from_json = |json: &str| FlatAttrs::from_json(json, &options).unwrap_err();
+    let id = |kind, id: &str| ProfileId::parse(kind, id).unwrap_err();
+    let endpoint = |template: &str| Endpoint::parse(template).unwrap_err();
+    let key = ProfileKey::new(ClientCode::parse("acme").unwrap(), IdKind::MboxPc, "1").unwrap();
+    let too_large = |bytes: usize, policy| {
+        let attrs = FlatAttrs::from_pairs([("bio".to_owned(), "x".repeat(bytes).into())], &options).unwrap();
+        check_fits(&Endpoint::default(), &key, &attrs, policy).unwrap_err()
+    };
+    let errors = [
+        ClientCode::parse("Acme Corp").unwrap_err(),
+        IdKind::parse("email").unwrap_err(),
+        id(IdKind::MboxPc, " "),
+        id(IdKind::MboxPc, "a\tb"),
+        id(IdKind::Mbox3rdPartyId, "a+b"),
+        id(IdKind::MboxPc, "1.2.3"),
+        id(IdKind::MboxPc, &"a".repeat(129)),
+        Arrays::parse("flat").unwrap_err(),
+        MethodPolicy::parse("put").unwrap_err(),
+        from_json("{\"a\":"),
+        from_json("null"),
+        from_json("true"),
+        from_json("7"),
+        from_json("\"a\""),
+        from_json("[]"),
+        from_json("{\"a\":{\" \":1}}"),
+        from_json("{\"a\\u0000\":1}"),
+        from_json("{\"a\":{\"b\":1},\"a.b\":2}"),
+        from_json(&format!("{{\"a\":{}}}", "[".repeat(100))),
+        from_json("{}"),
+        FlatAttrs::from_pairs([("x".repeat(1 << 24), 1.into())], &options).unwrap_err(),
+        FlatAttrs::from_stored_json("{\"a\":{}}").unwrap_err(),
+        Error::AttrsTooMany,
+        Error::ValueTooLarge { bytes: 20_000_000 },
+        too_large(10_000, MethodPolicy::Get),
+        too_large(70_000, MethodPolicy::Get),
+        too_large(70_000, MethodPolicy::Post),
+        endpoint("example"),
+        endpoint("http://example.com/update"),
+        endpoint("https://user@example.com/"),
+        endpoint("https://example.com/update?a=b"),
+        endpoint("https://example.com/{tenant}"),
+        endpoint("https://example.{client}/"),
+        endpoint("https://example.com/%2"),
+        endpoint("https://EXAMPLE.com/"),
+        endpoint(&format!("https://example.com/{}", "x".repeat(1_000))),
+    ];
+    let mut text = String::new();
+    for error in errors {
+        text.push_str(&format!("{:?}: {}\n", error.kind(), error.message()));
+        for (label, sentence) in [("DETAIL", error.detail()), ("HINT", error.hint())] {
+            if let Some(sentence) = sentence {
+                text.push_str(&format!("  {label}: {sentence}\n"));
+            }
+        }
+    }
+    assert_eq!(text, include_str!("errors.txt"), "\n{text}");
+}

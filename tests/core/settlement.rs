@@ -188,3 +188,70 @@ fn one_that_was_refused_is_paused_whatever_its_row_says_until_it_is_cured() {
     assert!(drain.settled_but(later, Left::default()).is_empty());
     assert!(!outbox.claim(&mut drain, at(3), &mut batch).is_empty());
 }
+
+#[test]
+fn breakers_of_several_clients_are_reported_together() {
+    let (mut drain, mut outbox, mut batch) = (
+        Drain::new(Limits {
+            max_in_flight: 100,
+            body_bytes: 100,
+        }),
+        Outbox::default(),
+        Batch::default(),
+    );
+    let codes = ["acme", "globex", "umbrella"];
+    let registered = codes.map(|code| registered(row_of(code), false));
+    drain.set_clients(registered.into(), at(0));
+    for (number, id) in (1..=150).enumerate() {
+        outbox.put(codes[number % 3], &format!("p{number}"), 0, id, "{\"a\": \"1\"}");
+    }
+    drain.new_work();
+    for _ in 0..50 {
+        let dispatches = outbox.claim(&mut drain, at(0), &mut batch);
+        if dispatches.is_empty() {
+            break;
+        }
+        for dispatch in dispatches {
+            drain.complete(answered(dispatch.ticket, at(0), 500, ""), at(0), 0.5, &mut batch);
+        }
+        // What was reported and not yet written is replaced, of the same client alone.
+        drain.report(at(0), &mut batch);
+    }
+    let reported: Vec<&str> = batch.breakers.iter().map(|(code, _)| code.as_str()).collect();
+    let mut each = reported.clone();
+    each.sort_unstable();
+    assert_eq!(each, codes);
+}
+
+#[test]
+fn settings_that_are_read_anew_make_nobody_look_for_entries() {
+    let (mut drain, outbox, mut batch) = (
+        Drain::new(Limits {
+            max_in_flight: 100,
+            body_bytes: 100,
+        }),
+        Outbox::default(),
+        Batch::default(),
+    );
+    let set = |drain: &mut Drain, paused| drain.set_clients(vec![registered(row_of("acme"), paused)], at(0));
+    set(&mut drain, false);
+    assert!(outbox.claim(&mut drain, at(0), &mut batch).is_empty());
+    set(&mut drain, false);
+    assert!(!drain.wants_to_claim(at(0)));
+    set(&mut drain, true);
+    assert!(!drain.wants_to_claim(at(0)));
+    set(&mut drain, false);
+    assert!(drain.wants_to_claim(at(0)), "it was paused");
+}
+
+#[test]
+fn a_reset_keeps_it_switched_off() {
+    let mut drain = Drain::new(Limits {
+        max_in_flight: 100,
+        body_bytes: 100,
+    });
+    drain.set_enabled(false);
+    drain.reset();
+    drain.set_clients(vec![registered(row_of("acme"), false)], at(0));
+    assert!(!drain.wants_to_claim(at(0)));
+}

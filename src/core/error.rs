@@ -355,8 +355,12 @@ impl Error {
                 kind: IdKind::MboxPc, ..
             } => "An mboxPC contains no control character.",
             Self::IdDots { .. } => "The only dot of an mboxPC is the one before the location hint.",
-            Self::BlankId { .. } => "Give the id that Target or your CRM knows the visitor by, or leave out rows without one.",
-            Self::IdTooLong { .. } => "Give an id that fits, or leave out such rows: Target knows no profile by a part of its id.",
+            Self::BlankId { .. } => {
+                "Give the id that Target or your CRM knows the visitor by, or leave out rows without one."
+            }
+            Self::IdTooLong { .. } => {
+                "Give an id that fits, or leave out such rows: Target knows no profile by a part of its id."
+            }
             Self::AttrsNotJson { .. } => "Use an object of names and values, such as {\"age\": 42}.",
             Self::BlankAttr { .. } => "Give each key a name.",
             Self::NulInAttr { .. } => "Remove the character \\u0000 before the call: no request can carry it.",

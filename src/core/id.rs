@@ -103,12 +103,6 @@ impl ProfileId {
     }
 }
 
-impl AsRef<str> for ProfileId {
-    fn as_ref(&self) -> &str {
-        self.as_str()
-    }
-}
-
 impl fmt::Display for ProfileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

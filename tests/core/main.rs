@@ -19,6 +19,7 @@ mod fate;
 mod holding;
 mod horizon;
 mod ids;
+mod lane;
 mod launcher;
 mod listening;
 mod losses;

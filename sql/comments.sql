@@ -162,7 +162,7 @@ COMMENT ON FUNCTION target_profile._bury_orphans(text) IS 'Internal: moves entri
 COMMENT ON FUNCTION target_profile._raise_unregistered(text) IS 'Internal: the error for a client that is not registered';
 COMMENT ON FUNCTION target_profile._check_moved(name, bigint, bigint) IS 'Internal: refuses to lose rows that a trigger keeps out of a table';
 COMMENT ON FUNCTION target_profile._check_role(regrole) IS 'Internal: refuses what is no role';
-COMMENT ON FUNCTION target_profile._check_owners() IS 'Internal: refuses what would run code of another role with the rights of the extension''s owner';
+COMMENT ON FUNCTION target_profile._check_owners(name[]) IS 'Internal: refuses what would run code of another role with the rights of the extension''s owner';
 COMMENT ON FUNCTION target_profile._raise(text, text, text, text) IS 'Internal: raises an error that was caught, without its context';
 COMMENT ON FUNCTION target_profile._ensure_response_partition(date) IS 'Internal: makes the partition of response for a day';
 COMMENT ON FUNCTION target_profile._response_partitions_before(timestamptz) IS 'Internal: partitions of response that are over';

@@ -8,7 +8,7 @@ DECLARE
     letter target_profile.dead_letter;
     checked record;
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
     SELECT * INTO letter FROM target_profile.dead_letter d WHERE d.id = retry.id FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_no_dead_letter(retry.id);
@@ -54,7 +54,7 @@ DECLARE
     asked bigint;
     fault text;
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
     IF NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = retry_all.client_code) THEN
         PERFORM target_profile._raise_unregistered(retry_all.client_code);
     END IF;
@@ -90,7 +90,7 @@ CREATE FUNCTION target_profile.discard(id bigint) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('dead_letter');
     -- The first time counts.
     UPDATE target_profile.dead_letter AS d SET discarded_at = coalesce(d.discarded_at, clock_timestamp())
     WHERE d.id = discard.id;

@@ -840,15 +840,17 @@ COMMENT ON FUNCTION target_profile._raise(text, text, text, text) IS 'Internal: 
 REVOKE ALL ON FUNCTION target_profile._raise(text, text, text, text) FROM PUBLIC;
 
 -- What a function with its owner's rights writes to must belong to a role that has those rights: whoever owns a table attaches code to it
--- that runs in whatever writes there. The tables are locked first, so that none is given away between this and the write.
-CREATE FUNCTION target_profile._check_owners() RETURNS void
+-- that runs in whatever writes there. The tables to be written are locked first, so that none is given away between this and the write.
+CREATE FUNCTION target_profile._check_owners(VARIADIC locked name[]) RETURNS void
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    written name;
     other record;
 BEGIN
-    LOCK TABLE target_profile.client, target_profile.outbox, target_profile.dead_letter, target_profile.overtaken,
-        target_profile.binding, target_profile.backing_off IN ACCESS SHARE MODE;
+    FOREACH written IN ARRAY locked LOOP
+        EXECUTE format('LOCK TABLE target_profile.%I IN ACCESS SHARE MODE', written);
+    END LOOP;
     WITH RECURSIVE member AS (
         SELECT d.classid, d.objid
         FROM pg_depend d
@@ -884,13 +886,13 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION target_profile._check_owners() IS 'Internal: refuses what would run code of another role with the rights of the extension''s owner';
-REVOKE ALL ON FUNCTION target_profile._check_owners() FROM PUBLIC;
+COMMENT ON FUNCTION target_profile._check_owners(name[]) IS 'Internal: refuses what would run code of another role with the rights of the extension''s owner';
+REVOKE ALL ON FUNCTION target_profile._check_owners(name[]) FROM PUBLIC;
 
 CREATE OR REPLACE FUNCTION target_profile.adopt() RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT target_profile._check_owners();
+    SELECT target_profile._check_owners('binding');
     INSERT INTO target_profile.binding (system_identifier, database_oid)
     SELECT target_profile._system_identifier(), d.oid FROM pg_database d WHERE d.datname = current_database()
     ON CONFLICT (one) DO UPDATE
@@ -905,7 +907,7 @@ CREATE OR REPLACE FUNCTION target_profile.pause(client_code text, reason text DE
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('client');
     UPDATE target_profile.client AS c
     SET paused_at = clock_timestamp(), paused_by = 'admin', pause_reason = pause.reason
     WHERE c.client_code = pause.client_code;
@@ -920,7 +922,7 @@ CREATE OR REPLACE FUNCTION target_profile.resume(client_code text) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('client');
     -- Also closes a breaker that is open: the worker sees that resumed_at has changed.
     UPDATE target_profile.client AS c
     SET paused_at = NULL, paused_by = NULL, pause_reason = NULL, resumed_at = clock_timestamp()
@@ -936,7 +938,7 @@ CREATE OR REPLACE FUNCTION target_profile.remove_client(client_code text, dead_l
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('client', 'outbox', 'dead_letter', 'backing_off');
     DELETE FROM target_profile.client AS c WHERE c.client_code = remove_client.client_code;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_unregistered(remove_client.client_code);
@@ -962,7 +964,7 @@ DECLARE
     letter target_profile.dead_letter;
     checked record;
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
     SELECT * INTO letter FROM target_profile.dead_letter d WHERE d.id = retry.id FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_no_dead_letter(retry.id);
@@ -1007,7 +1009,7 @@ DECLARE
     asked bigint;
     fault text;
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
     IF NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = retry_all.client_code) THEN
         PERFORM target_profile._raise_unregistered(retry_all.client_code);
     END IF;
@@ -1043,7 +1045,7 @@ CREATE OR REPLACE FUNCTION target_profile.discard(id bigint) RETURNS void
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('dead_letter');
     -- The first time counts.
     UPDATE target_profile.dead_letter AS d SET discarded_at = coalesce(d.discarded_at, clock_timestamp())
     WHERE d.id = discard.id;
@@ -1077,7 +1079,7 @@ DECLARE
     detail text;
     hint text;
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('client', 'binding');
     IF EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = add_client.client_code) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'duplicate_object',
@@ -1130,7 +1132,7 @@ DECLARE
     detail text;
     hint text;
 BEGIN
-    PERFORM target_profile._check_owners();
+    PERFORM target_profile._check_owners('client');
     UPDATE target_profile.client AS c SET
         endpoint = coalesce(set_client.endpoint, c.endpoint),
         auth_token = coalesce(set_client.auth_token, c.auth_token),

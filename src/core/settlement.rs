@@ -149,13 +149,13 @@ impl Activity {
     }
 }
 
-/// Attributes that Target has, or may have: dead letters of the profile that are older no longer set them.
+/// Attributes that Target has, or may have: dead letters of the profile that are older than the entries which set them no longer do.
 #[derive(Debug, Clone)]
 pub struct Arrived {
     /// Whose.
     pub key: ProfileKey,
-    /// The highest outbox id in the request.
-    pub newest: i64,
+    /// The outbox ids in the request, in their order.
+    pub ids: Vec<i64>,
     /// What arrived.
     pub attrs: FlatAttrs,
 }

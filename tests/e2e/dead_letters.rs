@@ -384,3 +384,22 @@ fn only_an_admin_may_retry_or_discard() {
     }
     assert_eq!(state(&site, id), "dead");
 }
+
+/// The request has an older value and a newer one. Each overtakes what is older than itself.
+#[test]
+fn a_retried_entry_overtakes_nothing_that_is_newer_because_it_went_with_a_new_one() {
+    let site = Site::new("retry_merged");
+    let oldest = dead(&site, "p", r#"{"a": "oldest", "b": "oldest"}"#);
+    let newer = dead(&site, "p", r#"{"a": "newer", "b": "newer"}"#);
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    retry(&site, oldest);
+    site.update("p", r#"{"a": "newest"}"#);
+    site.db.batch("select target_profile.resume('acme')");
+    site.wait_drained();
+    assert_eq!(history(&site, "p", "b").last().map(String::as_str), Some("oldest"));
+    retry(&site, newer);
+    site.wait_drained();
+    assert_eq!(state(&site, newer), "accepted");
+    assert_eq!(site.sent_value("p", "b").as_deref(), Some("newer"));
+    assert_eq!(site.sent_value("p", "a").as_deref(), Some("newest"));
+}

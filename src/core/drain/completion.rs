@@ -225,13 +225,11 @@ impl Drain {
                     .for_each(|client| client.forget_arrived_but(key));
             }
         }
-        if let Some(&newest) = delivery.ids.last() {
-            batch.arrived.push(Arrived {
-                key: delivery.key.clone(),
-                newest,
-                attrs,
-            });
-        }
+        batch.arrived.push(Arrived {
+            key: delivery.key.clone(),
+            ids: delivery.ids.clone(),
+            attrs,
+        });
     }
 
     /// The next part of a split update, if its client may send and there is quota for it in this minute.

@@ -79,7 +79,7 @@ statements! {
     DELETE_ACTIVITY = "delete_activity.sql" (TIMESTAMPTZOID, INT8OID);
     ANY_DEAD_LETTER = "any_dead_letter.sql" ();
     OLDER_DEAD_LETTERS = "older_dead_letters.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    OVERTAKE = "overtake.sql" (INT8ARRAYOID, TEXTARRAYOID);
+    OVERTAKE = "overtake.sql" (INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
     ANY_OVERTAKEN = "any_overtaken.sql" ();
     RENAMED = "renamed.sql" ();
     ANY_DROPPED_TABLE = "any_dropped_table.sql" ();

@@ -60,6 +60,8 @@ pub fn settle(
     stage.set(Stage::Rows);
     tables::be_impatient();
     let last_response = response_ids.iter().copied().fold(last_response, i64::max);
+    // While the entries are there, which say what each has set.
+    overtake(client, &batch.arrived)?;
     let mut left = entries(client, batch, manner.careful.then_some(drain), &response_ids)?;
     left.responses = response_ids;
     for (code, reason) in &batch.pauses {
@@ -70,7 +72,6 @@ pub fn settle(
     for (code, opening) in &batch.breakers {
         breaker(client, code.as_str(), opening.as_ref())?;
     }
-    overtake(client, &batch.arrived)?;
     if !batch.activity.is_empty() {
         let rows = batch
             .activity
@@ -222,14 +223,14 @@ fn pause(client: &mut SpiClient<'_>, code: &str, reason: &str) -> Result<bool, F
 /// Rows of `overtaken` that are written at a time.
 const OVERTAKE_AT_A_TIME: usize = 5_000;
 
-/// Dead letters that are older than what has arrived no longer set those attributes.
+/// Dead letters that are older than an entry which has set an attribute no longer set it.
 fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault> {
     if arrived.is_empty() || !ANY_DEAD_LETTER.with(|statement| yes(statement, client))? {
         return Ok(());
     }
     let text = |of: fn(&Arrived) -> &str| -> Vec<String> { arrived.iter().map(|one| of(one).to_owned()).collect() };
-    let newest: Vec<i64> = arrived.iter().map(|one| one.newest).collect();
-    let mut older = Vec::new();
+    let newest: Vec<Option<i64>> = arrived.iter().map(|one| one.ids.last().copied()).collect();
+    let mut older: Vec<(&Arrived, i64)> = Vec::new();
     OLDER_DEAD_LETTERS.with(|statement| {
         let rows = statement.update(
             client,
@@ -250,13 +251,17 @@ fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault
         Ok(())
     })?;
     // Each attribute of each of them: a product, so not all at a time.
-    let pairs = older
-        .iter()
-        .flat_map(|(one, id)| one.attrs.iter().map(move |(name, _)| (*id, name.to_owned())));
-    let mut pairs = pairs.peekable();
-    while pairs.peek().is_some() {
-        let (ids, names): (Vec<i64>, Vec<String>) = pairs.by_ref().take(OVERTAKE_AT_A_TIME).unzip();
-        OVERTAKE.with(|statement| statement.update(client, &[ids.into(), names.into()]).map(|_| ()))?;
+    for of_one in older.chunk_by(|(one, _), (other, _)| std::ptr::eq(*one, *other)) {
+        let Some(&(one, _)) = of_one.first() else { continue };
+        let pairs = of_one
+            .iter()
+            .flat_map(|(_, id)| one.attrs.iter().map(move |(name, _)| (*id, name)));
+        let mut pairs = pairs.peekable();
+        while pairs.peek().is_some() {
+            let (ids, names): (Vec<i64>, Vec<&str>) = pairs.by_ref().take(OVERTAKE_AT_A_TIME).unzip();
+            let args = [ids.into(), names.into(), one.ids.clone().into()];
+            OVERTAKE.with(|statement| statement.update(client, &args).map(|_| ()))?;
+        }
     }
     Ok(())
 }

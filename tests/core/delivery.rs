@@ -562,8 +562,17 @@ fn what_a_request_may_have_brought_is_told_and_nothing_else() {
         scene.put("ada", 2, r#"{"b": "2"}"#);
         let dispatch = scene.one(at(0));
         scene.complete(answered(dispatch.ticket, at(0), status, body), at(1));
-        let arrived: Vec<(i64, usize)> = scene.batch.arrived.iter().map(|a| (a.newest, a.attrs.len())).collect();
-        assert_eq!(arrived, if told { vec![(2, 2)] } else { Vec::new() }, "{status} {body}");
+        let arrived: Vec<(&[i64], usize)> = scene
+            .batch
+            .arrived
+            .iter()
+            .map(|a| (a.ids.as_slice(), a.attrs.len()))
+            .collect();
+        assert_eq!(
+            arrived,
+            if told { vec![(&[1, 2][..], 2)] } else { Vec::new() },
+            "{status} {body}"
+        );
     }
 }
 

@@ -641,6 +641,32 @@ impl World {
             assert!(reserved.all >= activity.returned.all && reserved.backfill >= activity.returned.backfill);
             *reserved -= activity.returned;
         }
+        // While the entries are there, which say what each has set.
+        for arrived in &batch.arrived {
+            let dead = self.dead.values().map(|(_, row)| row);
+            let retried = self.outbox.values().filter(|row| row.retried);
+            let older: Vec<i64> = dead
+                .chain(retried)
+                .filter(|row| row.key == arrived.key)
+                .map(|row| row.id)
+                .collect();
+            for id in older {
+                let is_set = |name: &str| {
+                    let newer = arrived.ids.iter().filter(|&&carried| carried > id);
+                    newer
+                        .map(|carried| self.outbox.get(carried))
+                        .any(|row| row.is_none_or(|row| sets(row, name)))
+                };
+                let names = arrived
+                    .attrs
+                    .iter()
+                    .map(|(name, _)| name)
+                    .filter(|name| is_set(name))
+                    .map(str::to_owned);
+                let names: Vec<String> = names.collect();
+                self.overtaken.entry(id).or_default().extend(names);
+            }
+        }
         for id in batch.accepted.iter().map(|accepted| &accepted.id) {
             if left.locked.contains(id) || self.accepted.contains(id) {
                 continue;
@@ -658,19 +684,6 @@ impl World {
             }
             let row = self.outbox.remove(&dead.id).expect("what is dead was in the outbox");
             self.dead.insert(dead.id, (dead.reason.clone(), row));
-        }
-        for arrived in &batch.arrived {
-            let dead = self.dead.values().map(|(_, row)| row);
-            let retried = self.outbox.values().filter(|row| row.retried);
-            let older: Vec<i64> = dead
-                .chain(retried)
-                .filter(|row| row.key == arrived.key && row.id < arrived.newest)
-                .map(|row| row.id)
-                .collect();
-            for id in older {
-                let names = arrived.attrs.iter().map(|(name, _)| name.to_owned());
-                self.overtaken.entry(id).or_default().extend(names);
-            }
         }
         for retry in &batch.retries {
             if left.locked.contains(&retry.id) {
@@ -963,6 +976,13 @@ impl World {
             .filter(|(name, _)| !row.retried || !self.overtaken.get(&row.id).is_some_and(|gone| gone.contains(name)))
             .collect()
     }
+}
+
+fn sets(row: &Row, name: &str) -> bool {
+    ATTRS
+        .iter()
+        .position(|attr| *attr == name)
+        .is_some_and(|attr| row.attrs & (1 << attr) != 0)
 }
 
 fn json_text(values: &BTreeMap<String, String>) -> String {

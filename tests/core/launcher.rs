@@ -39,6 +39,8 @@ fn steps(launcher: &mut Launcher, held: &[Database], now: Timestamp) -> Vec<Step
 fn each_database_is_looked_into_and_two_at_a_time() {
     let mut launcher = launcher(&[1, 2, 3]);
     assert_eq!(steps(&mut launcher, &[], at(0)), [Step::Start(1), Step::Start(2)]);
+    assert_eq!(launcher.databases().collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(launcher.running().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(launcher.next_wake(&set(&[]), at(0)), Some(at(10_000)));
     launcher.serves(1);
     assert_eq!(steps(&mut launcher, &[], at(10)), [Step::Start(3)]);

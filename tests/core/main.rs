@@ -21,6 +21,7 @@ mod horizon;
 mod ids;
 mod lane;
 mod launcher;
+mod limits;
 mod listening;
 mod losses;
 mod names;

@@ -224,9 +224,28 @@ struct Stage {
     db: Db,
     sessions: Vec<Db>,
     treatments: Arc<Mutex<BTreeMap<String, VecDeque<Treatment>>>>,
+    /// How often a worker was terminated, and when last.
+    terminated: (u32, Option<Instant>),
 }
 
+/// So often a worker is terminated: then the launcher waits ever longer, unless one has run for so long.
+const TERMINATED: u32 = 5;
+const STEADY: Duration = Duration::from_secs(70);
+
 impl Stage {
+    fn may_terminate(&mut self) -> bool {
+        let (count, last) = self.terminated;
+        let count = if last.is_none_or(|last| last.elapsed() > STEADY) {
+            0
+        } else {
+            count
+        };
+        if count < TERMINATED {
+            self.terminated = (count + 1, Some(Instant::now()));
+        }
+        count < TERMINATED
+    }
+
     fn new(name: &str) -> Self {
         let mock = MockTarget::builder().create_unknown(true).start();
         let treatments: Arc<Mutex<BTreeMap<String, VecDeque<Treatment>>>> = Arc::default();
@@ -245,6 +264,7 @@ impl Stage {
             db,
             sessions,
             treatments,
+            terminated: (0, None),
         }
     }
 
@@ -569,6 +589,7 @@ impl<'a> History<'a> {
                         .query("select target_profile.discard($1)", &[&dead[place]]);
                 }
             }
+            Step::Terminate if !self.stage.may_terminate() => {}
             Step::Terminate => {
                 let worker = self.stage.wait_worker(0);
                 self.stage.db.query("select pg_terminate_backend($1)", &[&worker]);

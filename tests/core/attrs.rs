@@ -665,3 +665,19 @@ fn the_memory_of_attributes_is_at_least_their_text_and_not_much_more() {
     .expect("attributes");
     assert!((1_102..1_500).contains(&attrs.bytes()), "{}", attrs.bytes());
 }
+
+#[test]
+fn what_is_no_json_is_not_called_too_deep_as_long_as_it_is_not() {
+    for (depth, error) in [
+        (64, Error::AttrsNotJson { line: 1, column: 320 }),
+        (65, Error::AttrsTooDeep),
+    ] {
+        // Each level is five characters long, and the innermost is not closed.
+        let text = "{\"a\":".repeat(depth);
+        assert_eq!(
+            FlatAttrs::from_json(&text, &FlattenOptions::default()),
+            Err(error),
+            "{depth}"
+        );
+    }
+}

@@ -1,5 +1,7 @@
 //! The retry budget.
 
+use std::time::Duration;
+
 use target_profile_core::budget::{BURST, PER_SECOND, RetryBudget};
 
 use crate::outbox::at;
@@ -22,6 +24,8 @@ fn time_brings_one_retry_a_second_up_to_the_burst() {
     budget.fill(at(999));
     assert!(!budget.admits());
     assert_eq!(budget.admits_at(at(999)), at(1_000));
+    budget.fill(at(0).plus(Duration::from_micros(999_900)));
+    assert!(!budget.admits());
     budget.fill(at(1_000));
     assert!(budget.admits());
     assert_eq!(budget.admits_at(at(1_000)), at(1_000));

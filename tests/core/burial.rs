@@ -174,6 +174,8 @@ fn the_minimal_form_has_no_attributes_and_the_refusal() {
 fn spare_ids_are_negative_and_in_the_order_of_time() {
     let now = 1_795_000_000_000_000;
     assert_eq!(spare_id(0, 0, 0.0), i64::MIN / 2);
+    assert_eq!(spare_id(0, 0, 0.5), i64::MIN / 2 + 511);
+    assert_eq!(spare_id(0, 0, 1.0), i64::MIN / 2 + 1_023);
     assert_eq!(spare_id(now, 0, 0.0), -2_773_606_018_427_387_904);
     assert!(spare_id(now, 0, 1.0) < spare_id(now, 1, 0.0));
     assert!(spare_id(now, 5, 1.0) < spare_id(now + 6, 0, 0.0));
@@ -251,4 +253,22 @@ proptest! {
         let kept = [("v", unsendable_text(&text))];
         prop_assert!(FlatAttrs::from_columns(&kept, &FlattenOptions::default()).is_err());
     }
+}
+
+/// Of an update that is far too large, the values of up to 64 KiB stay as they are.
+#[test]
+fn only_what_is_large_itself_is_cut() {
+    let (small, large) = ("s".repeat(64 * 1024 - 2), "l".repeat(64 * 1024 - 1));
+    let letter = of(
+        "C/1",
+        &[
+            ("small", json!(small)),
+            ("large", json!(large)),
+            ("huge", json!("h".repeat(2 << 20))),
+        ],
+    );
+    let attrs: Value = serde_json::from_str(letter.attrs.as_deref().unwrap()).unwrap();
+    assert_eq!(attrs["small"], json!(small));
+    assert_ne!(attrs["large"], json!(large));
+    assert_ne!(attrs["huge"].to_string().len(), (2 << 20) + 2);
 }

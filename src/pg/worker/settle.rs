@@ -29,6 +29,8 @@ use crate::pg::writer;
 pub enum Stage {
     /// The tables are being locked.
     Tables,
+    /// Ids are being drawn for the responses.
+    Ids,
     /// The responses are being written.
     Responses,
     /// All else.
@@ -55,8 +57,10 @@ pub fn settle(
     stage: &Cell<Stage>,
 ) -> Result<(i64, Left), Fault> {
     lock_tables(batch);
+    stage.set(Stage::Ids);
+    let response_ids = response_ids(client, batch.responses.len())?;
     stage.set(Stage::Responses);
-    let response_ids = responses(client, &batch.responses, manner.stray)?;
+    responses(client, &batch.responses, &response_ids, manner.stray)?;
     stage.set(Stage::Rows);
     tables::be_impatient();
     let last_response = response_ids.iter().copied().fold(last_response, i64::max);
@@ -266,18 +270,23 @@ fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault
     Ok(())
 }
 
-fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], stray: bool) -> Result<Vec<i64>, Fault> {
-    if responses.is_empty() {
+fn response_ids(client: &mut SpiClient<'_>, count: usize) -> Result<Vec<i64>, Fault> {
+    if count == 0 {
         return Ok(Vec::new());
     }
-    let count = i32::try_from(responses.len()).unwrap_or(i32::MAX);
-    let ids = RESPONSE_IDS.with(|statement| {
-        let mut ids = Vec::with_capacity(responses.len());
-        for row in statement.update(client, &[count.into()])? {
+    RESPONSE_IDS.with(|statement| {
+        let mut ids = Vec::with_capacity(count);
+        for row in statement.update(client, &[i32::try_from(count).unwrap_or(i32::MAX).into()])? {
             ids.push(row.get::<i64>(1)?.ok_or(Fault::Internal("response_id_seq"))?);
         }
-        Ok::<_, Fault>(ids)
-    })?;
+        Ok(ids)
+    })
+}
+
+fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], ids: &[i64], stray: bool) -> Result<(), Fault> {
+    if responses.is_empty() {
+        return Ok(());
+    }
     // All ids of all responses in one array, of which each response has a slice (from 1, both ends included).
     let mut outbox_ids = Vec::new();
     let (mut from, mut to) = (Vec::new(), Vec::new());
@@ -325,7 +334,7 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], stray: bo
         let written = statement.update(
             client,
             &[
-                ids.clone().into(),
+                ids.to_vec().into(),
                 text(|response| response.key.client.as_str()).into(),
                 text(|response| response.key.kind.as_str()).into(),
                 text(|response| response.key.id.as_str()).into(),
@@ -356,8 +365,7 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], stray: bo
             });
         }
         Ok(())
-    })?;
-    Ok(ids)
+    })
 }
 
 /// How many of them were there.

@@ -240,9 +240,13 @@ impl Worker {
         let mut tried = self.write_once(batch, careful);
         let mut days_made_anew = false;
         for _ in 0..3 {
-            let Err((Stage::Responses, failure)) = &tried else {
+            let Err((stage @ (Stage::Ids | Stage::Responses), failure)) = &tried else {
                 break;
             };
+            // Another table needs ids as well.
+            if *stage == Stage::Ids && !failure.is_end_of_sequence() {
+                break;
+            }
             if failure.is_lock() || failure.is_of_server() || (self.stray && !failure.is_end_of_sequence()) {
                 break;
             }

@@ -114,6 +114,7 @@ COMMENT ON COLUMN target_profile.watched_table.id_columns IS 'The columns that t
 COMMENT ON COLUMN target_profile.watched_table.attrs IS 'Columns that are sent, as column or attribute=column';
 COMMENT ON COLUMN target_profile.watched_table.send IS 'What an UPDATE sends: all attributes, or those that changed';
 COMMENT ON COLUMN target_profile.watched_table."when" IS 'Rows that do not meet it are not sent; NULL: all are';
+COMMENT ON COLUMN target_profile.watched_table.when_columns IS 'The columns that "when" names; NULL: watched by version 0.1.0';
 COMMENT ON COLUMN target_profile.watched_table.on_invalid IS 'What becomes of a row that cannot be sent: warn or error';
 COMMENT ON COLUMN target_profile.watched_table.always IS 'Whether the triggers fire for replicated rows, too';
 COMMENT ON COLUMN target_profile.watched_table.schema_name IS 'As it was when it was wired; the same for table_name';

@@ -726,9 +726,14 @@ WHERE i.classoid = 'pg_proc'::regclass AND i.objoid IN (
     'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
         'target_profile._last_response(bigint, timestamptz)'::regprocedure);
 
+ALTER TABLE target_profile.watched_table ADD COLUMN when_columns text[];
+COMMENT ON COLUMN target_profile.watched_table.when_columns IS 'The columns that "when" names; NULL: watched by version 0.1.0';
+
 -- Whether it is still so. A trigger is known by its function and its arguments, so one that was renamed is found; a partition has a copy of
 -- the row triggers. WHEN follows the columns that it was made of, and the trigger reads columns by their names: after columns have
--- swapped names it is not the same column any more. A watch of a dropped table that another table of this name has taken over is over.
+-- swapped names it is not the same column any more. Which columns WHEN compares is read from its definition, in which each comparison of
+-- src/pg/watch/table.rs names the old and the new value side by side; the triggers of 0.1.0 compare by IS DISTINCT FROM, and there any
+-- mention has to do. A watch of a dropped table that another table of this name has taken over is over.
 CREATE OR REPLACE VIEW target_profile.watch_state AS
 WITH ours AS (
     SELECT t.oid, t.tgrelid, t.tgenabled, t.tgtype, p.proname,
@@ -771,7 +776,21 @@ SELECT w."table", w.client_code, w.id_kind,
                 WHERE whole.attrelid = w."table" AND whole.attnum > 0 AND NOT whole.attisdropped AND whole.attname = n.name))
               -- A virtual column is compared by the columns that it is made of.
               AND a.attgenerated <> 'v'
-              AND NOT EXISTS (
+              AND NOT (
+                EXISTS (
+                    SELECT FROM pg_catalog.pg_depend d
+                    WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = present.on_update
+                      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = w."table"
+                      AND d.refobjsubid = a.attnum)
+                AND (pg_catalog.strpos(definition.text, 'IS DISTINCT FROM') > 0
+                    OR pg_catalog.strpos(definition.text, pg_catalog.format('(%1$I.%3$I IS NULL) AND (%2$I.%3$I IS NULL)', 'old', 'new', a.attname)) > 0
+                    OR pg_catalog.strpos(definition.text, pg_catalog.format('ROW(%1$I.%3$I), ROW(%2$I.%3$I)', 'old', 'new', a.attname)) > 0))
+        ) THEN 'column renamed'
+        WHEN EXISTS (
+            SELECT FROM pg_catalog.unnest(w.when_columns) AS named_there (name)
+            JOIN pg_catalog.pg_attribute a
+                ON a.attrelid = w."table" AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = named_there.name
+            WHERE NOT EXISTS (
                 SELECT FROM pg_catalog.pg_depend d
                 WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = present.on_update
                   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = w."table"
@@ -799,6 +818,7 @@ CROSS JOIN LATERAL (
     WHERE o.tgrelid = w."table"
       AND (o.proname = '_watch_flush' OR (o.args[1] = w.client_code AND o.args[2] = w.id_kind))
 ) present
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_triggerdef(present.on_update) AS text) definition
 CROSS JOIN LATERAL (
     SELECT coalesce(pg_catalog.bool_or(copies.rows < 2), false) AS missing,
         coalesce(pg_catalog.bool_or(copies.disabled), false) AS disabled

@@ -1,6 +1,6 @@
 -- What is watched, as target_profile.watch has wired it. "table" follows a table that is renamed; schema_name and table_name tell
 -- what it was when the table is gone. id_expression is the id where it is no column, as Postgres writes it; id_columns is what it is
--- made of.
+-- made of. when_columns are the columns that "when" names.
 CREATE TABLE target_profile.watched_table (
     "table" regclass,
     client_code text COLLATE "C",
@@ -18,13 +18,16 @@ CREATE TABLE target_profile.watched_table (
     id_expression text,
     id_columns text[] NOT NULL,
     watched_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    when_columns text[],
     PRIMARY KEY ("table", client_code, id_kind)
 );
 SELECT pg_catalog.pg_extension_config_dump('target_profile.watched_table', '');
 
 -- Whether it is still so. A trigger is known by its function and its arguments, so one that was renamed is found; a partition has a copy of
 -- the row triggers. WHEN follows the columns that it was made of, and the trigger reads columns by their names: after columns have
--- swapped names it is not the same column any more. A watch of a dropped table that another table of this name has taken over is over.
+-- swapped names it is not the same column any more. Which columns WHEN compares is read from its definition, in which each comparison of
+-- src/pg/watch/table.rs names the old and the new value side by side; the triggers of 0.1.0 compare by IS DISTINCT FROM, and there any
+-- mention has to do. A watch of a dropped table that another table of this name has taken over is over.
 CREATE VIEW target_profile.watch_state AS
 WITH ours AS (
     SELECT t.oid, t.tgrelid, t.tgenabled, t.tgtype, p.proname,
@@ -67,7 +70,21 @@ SELECT w."table", w.client_code, w.id_kind,
                 WHERE whole.attrelid = w."table" AND whole.attnum > 0 AND NOT whole.attisdropped AND whole.attname = n.name))
               -- A virtual column is compared by the columns that it is made of.
               AND a.attgenerated <> 'v'
-              AND NOT EXISTS (
+              AND NOT (
+                EXISTS (
+                    SELECT FROM pg_catalog.pg_depend d
+                    WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = present.on_update
+                      AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = w."table"
+                      AND d.refobjsubid = a.attnum)
+                AND (pg_catalog.strpos(definition.text, 'IS DISTINCT FROM') > 0
+                    OR pg_catalog.strpos(definition.text, pg_catalog.format('(%1$I.%3$I IS NULL) AND (%2$I.%3$I IS NULL)', 'old', 'new', a.attname)) > 0
+                    OR pg_catalog.strpos(definition.text, pg_catalog.format('ROW(%1$I.%3$I), ROW(%2$I.%3$I)', 'old', 'new', a.attname)) > 0))
+        ) THEN 'column renamed'
+        WHEN EXISTS (
+            SELECT FROM pg_catalog.unnest(w.when_columns) AS named_there (name)
+            JOIN pg_catalog.pg_attribute a
+                ON a.attrelid = w."table" AND a.attnum > 0 AND NOT a.attisdropped AND a.attname = named_there.name
+            WHERE NOT EXISTS (
                 SELECT FROM pg_catalog.pg_depend d
                 WHERE d.classid = 'pg_catalog.pg_trigger'::pg_catalog.regclass AND d.objid = present.on_update
                   AND d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND d.refobjid = w."table"
@@ -95,6 +112,7 @@ CROSS JOIN LATERAL (
     WHERE o.tgrelid = w."table"
       AND (o.proname = '_watch_flush' OR (o.args[1] = w.client_code AND o.args[2] = w.id_kind))
 ) present
+CROSS JOIN LATERAL (SELECT pg_catalog.pg_get_triggerdef(present.on_update) AS text) definition
 CROSS JOIN LATERAL (
     SELECT coalesce(pg_catalog.bool_or(copies.rows < 2), false) AS missing,
         coalesce(pg_catalog.bool_or(copies.disabled), false) AS disabled

@@ -17,19 +17,19 @@ pub enum Place {
     When,
 }
 
-/// Checks what an expression names.
+/// Checks what an expression names; the answer is the columns that follow `NEW` or `OLD`.
 ///
 /// # Errors
 /// A column that the table does not have; or, for an id, a subquery.
-pub fn check(text: &str, place: Place, has_column: impl Fn(&str) -> bool, table: &str) -> Result<(), Fault> {
+pub fn check(text: &str, place: Place, has_column: impl Fn(&str) -> bool, table: &str) -> Result<Vec<String>, Fault> {
     let mut found = Found::default();
     let expression = parse(text)?;
     // SAFETY: what the parser has made, and a place that lives until the walk has ended.
     unsafe { find(expression, (&raw mut found).cast()) };
     let bare = if place == Place::Id { found.bare } else { Vec::new() };
-    if let Some(missing) = found.of_row.into_iter().chain(bare).find(|name| !has_column(name)) {
+    if let Some(missing) = found.of_row.iter().chain(&bare).find(|name| !has_column(name)) {
         return Err(Fault::Watch(WatchFault::NoColumn {
-            column: missing,
+            column: missing.clone(),
             table: table.to_owned(),
         }));
     }
@@ -39,7 +39,7 @@ pub fn check(text: &str, place: Place, has_column: impl Fn(&str) -> bool, table:
             error: "it has a subquery".to_owned(),
         }));
     }
-    Ok(())
+    Ok(found.of_row)
 }
 
 #[derive(Default)]

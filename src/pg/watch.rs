@@ -23,6 +23,7 @@ use super::owner::as_owner_of;
 use super::references::{self, Place};
 use super::row_id;
 use super::statement::Statement;
+use super::writer;
 use table::{Column, Table};
 
 macro_rules! statement {
@@ -44,6 +45,9 @@ thread_local! {
             OIDOID, TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID, TEXTOID, INT2OID, TEXTOID, BOOLOID, TEXTOID, TEXTOID, TEXTARRAYOID,
             TEXTOID, TEXTARRAYOID
         )
+    };
+    static RECORD_WHEN_COLUMNS: Statement = const {
+        statement!("watch_when_columns.sql", OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID)
     };
     static FORGET: Statement = const { statement!("watch_forget.sql", OIDOID, TEXTOID, TEXTOID) };
 }
@@ -189,16 +193,18 @@ impl Watch {
             self.check_names(&self.id_column, Place::Id, table, &columns)?;
             Some(expression::id(table.oid, &self.id_column)?)
         };
-        if let Some(when) = &self.when {
-            self.check_names(when.as_str(), Place::When, table, &columns)?;
-        }
+        let when_columns = match &self.when {
+            Some(when) => self.check_names(when.as_str(), Place::When, table, &columns)?,
+            None => Vec::new(),
+        };
         let present = table.triggers(&TriggerNames::of(&self.client, self.kind))?;
         let statements = self.statements(table, &columns, id.as_ref(), &present)?;
         if self.is_wired(table, &statements)? {
             return Ok(());
         }
         Spi::connect_mut(|spi| statements.iter().try_for_each(|statement| run(spi, statement)))?;
-        self.record(table, id.as_ref(), statements)
+        self.record(table, id.as_ref(), statements)?;
+        self.record_when_columns(table, when_columns)
     }
 
     /// As both statements about `watched_table` begin.
@@ -217,7 +223,7 @@ impl Watch {
         ]
     }
 
-    fn check_names(&self, text: &str, place: Place, table: &Table, columns: &[Column]) -> Result<(), Fault> {
+    fn check_names(&self, text: &str, place: Place, table: &Table, columns: &[Column]) -> Result<Vec<String>, Fault> {
         let has_column = |name: &str| columns.iter().any(|column| column.name == name) || is_system_column(name);
         references::check(text, place, has_column, &table.quoted)
     }
@@ -247,6 +253,27 @@ impl Watch {
                         id.map_or_else(|| vec![self.id_column.clone()], |id| id.columns.clone())
                             .into(),
                     ]);
+                    statement.update(spi, &args)?;
+                    Ok(())
+                })
+            })
+        })
+    }
+
+    /// The tables of 0.1.0 have no place for them.
+    fn record_when_columns(&self, table: &Table, columns: Vec<String>) -> Result<(), Fault> {
+        if !writer::is_recorded() {
+            return Ok(());
+        }
+        as_owner_of(c"watched_table", || {
+            Spi::connect_mut(|spi| {
+                RECORD_WHEN_COLUMNS.with(|statement| {
+                    let args = [
+                        table.oid.into(),
+                        self.client.as_str().into(),
+                        self.kind.as_str().into(),
+                        columns.into(),
+                    ];
                     statement.update(spi, &args)?;
                     Ok(())
                 })

@@ -195,7 +195,7 @@ fn contents(db: &Db) -> BTreeMap<String, String> {
              case c.relkind
                  when 'i' then 'null'
                  when 'S' then '(select s::text from (select last_value, is_called from ' || c.oid::regclass || ') s)'
-                 else '(select count(*) || '' '' || md5(string_agg((to_jsonb(t) - ''enqueued_by'')::text, '','' order by t::text)) from ' || c.oid::regclass || ' t)'
+                 else '(select count(*) || '' '' || md5(string_agg((to_jsonb(t) - ''enqueued_by'' - ''when_columns'')::text, '','' order by t::text)) from ' || c.oid::regclass || ' t)'
              end
          from pg_class c where c.relnamespace = 'target_profile'::regnamespace and c.relkind in ('r', 'p', 'i', 'S')",
     );
@@ -215,7 +215,11 @@ fn an_upgrade_keeps_every_row_where_it_is() {
     site.cluster.set("target_profile.enabled", "off");
     site.wait_until("select state = 'disabled' from target_profile.worker");
     site.update("waits", r#"{"a": 1}"#);
-    let before = contents(&site.db);
+    let watches = || {
+        site.db
+            .text("select string_agg(\"table\" || ' ' || state, ', ' order by 1) from target_profile.watch_state")
+    };
+    let (before, watched) = (contents(&site.db), watches());
     for table in [
         "binding",
         "client",
@@ -236,6 +240,8 @@ fn an_upgrade_keeps_every_row_where_it_is() {
     let mut after = contents(&site.db);
     after.retain(|name, rows| before.get(name) != Some(rows));
     assert!(after.is_empty(), "changed or moved: {after:?}");
+    assert!(watched.ends_with(" ok"), "{watched}");
+    assert_eq!(watches(), watched);
     site.cluster.set("target_profile.enabled", "on");
     site.wait_until("select not exists (select from target_profile.outbox where client_code = 'acme')");
     assert_eq!(

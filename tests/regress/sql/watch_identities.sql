@@ -47,6 +47,34 @@ SELECT id_kind, state FROM target_profile.watch_state;
 ALTER TABLE customer RENAME id TO id3;
 ALTER TABLE customer RENAME id1 TO id;
 SELECT target_profile.unwatch('customer', 'acme', 'mboxPC');
+-- columns of "when": one that is renamed is followed; one whose name another column has got is shown, be the other one named as well
+ALTER TABLE customer ADD active boolean, ADD active_new boolean;
+SELECT target_profile.watch('customer', 'acme', 'mboxPC', 'id', '{tier}', "when" => 'NEW.active AND OLD.score > 0 IS NOT TRUE');
+SELECT when_columns FROM target_profile.watched_table WHERE id_kind = 'mboxPC';
+ALTER TABLE customer RENAME active TO active_old;
+SELECT state FROM target_profile.watch_state WHERE id_kind = 'mboxPC';
+ALTER TABLE customer RENAME active_new TO active;
+SELECT state FROM target_profile.watch_state WHERE id_kind = 'mboxPC';
+ALTER TABLE customer RENAME active TO active_new;
+ALTER TABLE customer RENAME active_old TO active;
+SELECT state FROM target_profile.watch_state WHERE id_kind = 'mboxPC';
+SELECT target_profile.watch('customer', 'acme', 'mboxPC', 'id', '{tier}', "when" => 'NEW.tier IS NOT NULL AND NEW.tier2 IS NOT NULL');
+ALTER TABLE customer RENAME tier TO tier1;
+ALTER TABLE customer RENAME tier2 TO tier;
+ALTER TABLE customer RENAME tier1 TO tier2;
+SELECT state FROM target_profile.watch_state WHERE id_kind = 'mboxPC';
+ALTER TABLE customer RENAME tier TO tier1;
+ALTER TABLE customer RENAME tier2 TO tier;
+ALTER TABLE customer RENAME tier1 TO tier2;
+SELECT state FROM target_profile.watch_state WHERE id_kind = 'mboxPC';
+SELECT target_profile.unwatch('customer', 'acme', 'mboxPC');
+ALTER TABLE customer DROP active, DROP active_new;
+-- each way of comparing, and a name that needs quotes
+CREATE TABLE compared (id varchar(10), "A b" char(3), c numeric, d jsonb, e float8[], f name, g varchar, h inet, i cidr, j text COLLATE "C");
+SELECT target_profile.watch('compared', 'acme', 'mboxPC', 'id', '{"A b",c,d,e,f,g,h,i,j}');
+SELECT "table", state FROM target_profile.watch_state WHERE id_kind = 'mboxPC';
+SELECT target_profile.unwatch('compared');
+DROP TABLE compared;
 -- a trigger by hand
 CREATE TABLE by_hand (id text, score integer);
 CREATE TRIGGER to_target AFTER INSERT OR UPDATE ON by_hand FOR EACH ROW EXECUTE FUNCTION target_profile_trigger('acme', 'mboxPC', 'id', 'points=score');

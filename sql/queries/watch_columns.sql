@@ -1,6 +1,7 @@
--- Its columns, each with whether equal texts of it are the same texts, whether its type fixes the length of its values, and its number.
+-- Its columns, each with whether equal texts of it are the same texts, whether its type fixes the length of its values, its number, and
+-- whether it is virtual.
 SELECT a.attname::pg_catalog.text, a.atttypid, t.typtype::pg_catalog.text,
-    coalesce(co.collisdeterministic, true), a.atttypmod > 0, a.attnum
+    coalesce(co.collisdeterministic, true), a.atttypmod > 0, a.attnum, a.attgenerated = 'v'
 FROM pg_catalog.pg_attribute a
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
 LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation

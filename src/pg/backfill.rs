@@ -31,8 +31,9 @@ pub mod reading;
 pub mod run;
 pub mod table;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
+use std::panic::AssertUnwindSafe;
 
 use pgrx::prelude::*;
 use serde_json::Value;
@@ -52,7 +53,8 @@ use super::outbox::Otherwise;
 use super::owner::Outbox;
 use super::row_update::Values;
 use super::statement::Statement;
-use super::{clients, collector, row_update, session, value};
+use super::value::Unread;
+use super::{clients, collector, row_update, session, subtransaction, value};
 
 thread_local! {
     static MAY_STOP: Statement = const {
@@ -313,13 +315,79 @@ struct Chunk<'a> {
 
 impl Chunk<'_> {
     fn send(&mut self, range: &Range<'_>) -> Result<(), Fault> {
-        let cursor = self.reading.locked(range)?;
-        cursor.each(|row| self.row(row))?;
+        if self.reading.virtual_columns().next().is_none() {
+            return self.send_at_once(range, &HashMap::new());
+        }
+        match (self.attempt(range), range) {
+            (Ok(sent), _) => sent,
+            (Err(_), &Range::Between(after, up_to)) => {
+                let ids = self.reading.ids(range)?;
+                self.send_in_parts(after, up_to, &ids)
+            }
+            (Err(_), Range::Exactly(_)) => self.send_without(range),
+        }
+    }
+
+    /// Finds the rows of which a virtual column cannot be computed, by halving, and sends the others. `ids` are those of the range.
+    fn send_in_parts(&mut self, after: Option<&str>, up_to: Option<&str>, ids: &[String]) -> Result<(), Fault> {
+        let (first, second) = ids.split_at(ids.len() / 2);
+        let Some(middle) = first.last().map(String::as_str) else {
+            return self.send_without(&Range::Between(after, up_to));
+        };
+        for (after, up_to, ids) in [(after, Some(middle), first), (Some(middle), up_to, second)] {
+            match self.attempt(&Range::Between(after, up_to)) {
+                Ok(sent) => sent?,
+                Err(_) => self.send_in_parts(after, up_to, ids)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows of one id, without the virtual columns that cannot be computed.
+    fn send_without(&mut self, range: &Range<'_>) -> Result<(), Fault> {
+        let mut not_computed = HashMap::new();
+        for number in self.reading.virtual_columns() {
+            let computed = subtransaction::attempt(AssertUnwindSafe(|| {
+                let cursor = self.reading.locked(range, |other| other != number)?;
+                cursor.each(|_| Ok(()))?;
+                cursor.close();
+                Ok::<_, Fault>(())
+            }));
+            match computed {
+                Ok(read) => read?,
+                Err(message) => {
+                    not_computed.insert(number, message);
+                }
+            }
+        }
+        self.send_at_once(range, &not_computed)
+    }
+
+    /// Sends a range; where Postgres fails to read it, nothing of it is sent.
+    ///
+    /// # Errors
+    /// What Postgres says.
+    fn attempt(&mut self, range: &Range<'_>) -> Result<Result<(), Fault>, String> {
+        let (done, locked) = (self.done, self.locked.len());
+        let sent = subtransaction::attempt(AssertUnwindSafe(|| self.send_at_once(range, &HashMap::new())));
+        if sent.is_err() {
+            self.done = done;
+            self.locked.truncate(locked);
+        }
+        sent
+    }
+
+    /// `not_computed` are the columns that are left out, each with the reason.
+    fn send_at_once(&mut self, range: &Range<'_>, not_computed: &HashMap<usize, String>) -> Result<(), Fault> {
+        let cursor = self
+            .reading
+            .locked(range, |number| not_computed.contains_key(&number))?;
+        cursor.each(|row| self.row(row, not_computed))?;
         cursor.close();
         Ok(())
     }
 
-    fn row(&mut self, row: &Row) -> Result<(), Fault> {
+    fn row(&mut self, row: &Row, not_computed: &HashMap<usize, String>) -> Result<(), Fault> {
         // SAFETY: the first column is a boolean.
         let is_locked = row.get(1).and_then(|datum| unsafe { bool::from_datum(datum, false) });
         if is_locked.unwrap_or_default() {
@@ -333,11 +401,14 @@ impl Chunk<'_> {
             .map(|datum| unsafe { value::to_text(datum, row.type_of(2)) })
             .transpose();
         let mut values = Values::default();
-        for (name, column) in self.reading.names.iter().zip(3..) {
-            let json = row.get(column).map_or(Ok(Value::Null), |datum| {
+        for (number, name) in self.reading.names.iter().enumerate() {
+            let column = number + 3;
+            let json = match (not_computed.get(&number), row.get(column)) {
+                (Some(message), _) => Err(Unread::other(message.clone())),
+                (None, None) => Ok(Value::Null),
                 // SAFETY: a value of the row, of the column's type.
-                unsafe { value::to_json(datum, row.type_of(column)) }
-            });
+                (None, Some(datum)) => unsafe { value::to_json(datum, row.type_of(column)) },
+            };
             values.push(name.as_str(), json);
         }
         let Values { read, fault } = values;

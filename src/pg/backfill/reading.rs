@@ -17,7 +17,7 @@ use super::condition;
 use super::cursor::{Cursor, Row};
 use super::fault::BackfillFault;
 use super::run::Run;
-use super::table::{Table, Watch};
+use super::table::{self, Table, Watch};
 use crate::pg::errors::{Fault, WatchFault};
 use crate::pg::outbox::Origin;
 use crate::pg::session::{TEXT, with_pinned_path, with_settings};
@@ -52,6 +52,13 @@ pub enum Range<'a> {
     Exactly(&'a str),
 }
 
+/// A column that is read.
+struct Column {
+    /// As it stands in a statement.
+    text: String,
+    is_virtual: bool,
+}
+
 /// What is needed to read the rows.
 pub struct Reading {
     pub origin: Rc<Origin>,
@@ -62,7 +69,7 @@ pub struct Reading {
     from: String,
     key: String,
     key_type: pg_sys::Oid,
-    columns: Vec<String>,
+    columns: Vec<Column>,
     /// Of the watch and of the caller, each after an AND.
     condition: String,
     below: String,
@@ -78,24 +85,25 @@ impl Reading {
     /// The table is no longer as it was when it was watched, or its ids have no order.
     pub fn of(table: &Table, watch: &Watch, condition: Option<&str>) -> Result<Self, Fault> {
         let known = table.columns()?;
-        let column = |name: &str| {
-            if known.iter().any(|known| known == name) {
-                Ok(format!("new.{}", quote_identifier(name)))
-            } else {
-                Err(Fault::Watch(WatchFault::NoColumn {
-                    column: name.to_owned(),
-                    table: table.quoted(),
-                }))
-            }
+        let find = |name: &str| known.iter().find(|known| known.name == name);
+        let column = |name: &str| match find(name) {
+            Some(&table::Column { is_virtual, .. }) => Ok(Column {
+                text: format!("new.{}", quote_identifier(name)),
+                is_virtual,
+            }),
+            None => Err(Fault::Watch(WatchFault::NoColumn {
+                column: name.to_owned(),
+                table: table.quoted(),
+            })),
         };
         let key = match &watch.id_expression {
             Some(expression) => format!("({expression})"),
-            None => column(&watch.id_column)?,
+            None => column(&watch.id_column)?.text,
         };
         let mut names = Vec::new();
         let mut columns = Vec::new();
         for argument in &watch.attrs {
-            let (name, source) = mapping(argument, |name| known.iter().any(|known| known == name));
+            let (name, source) = mapping(argument, |name| find(name).is_some());
             names.push(name.to_owned());
             columns.push(column(source)?);
         }
@@ -147,7 +155,7 @@ impl Reading {
     /// # Errors
     /// Raised by Postgres.
     pub fn check(&self) -> Result<(), Fault> {
-        self.locked(&Range::Between(None, None))?.close();
+        self.locked(&Range::Between(None, None), |_| false)?.close();
         Ok(())
     }
 
@@ -191,21 +199,25 @@ impl Reading {
         Ok(end)
     }
 
-    /// The rows of a range, locked against writers: whether the row could *not* be locked, its id, and, if it could, its columns.
+    /// The rows of a range, locked against writers: whether the row could *not* be locked, its id, and, if it could, its columns, with NULL
+    /// in place of those that are left out. Columns are numbered as the attributes.
     ///
     /// Which are not locked is known by the difference of two readings with the same snapshot; ids may be there more than once. A row
     /// that has been changed since so that it is not to be sent any more is counted as not locked, which does no harm.
     ///
     /// # Errors
     /// Whatever fails is raised by Postgres.
-    pub fn locked(&self, range: &Range<'_>) -> Result<Cursor, Fault> {
+    pub fn locked(&self, range: &Range<'_>, is_left_out: impl Fn(usize) -> bool) -> Result<Cursor, Fault> {
         let Self {
             key, from, condition, ..
         } = self;
         let (within, arguments) = self.within(range);
         let named: String = (0..self.columns.len())
             .zip(&self.columns)
-            .map(|(number, column)| format!(", {column} AS c{number}"))
+            .map(|(number, column)| {
+                let read = if is_left_out(number) { "NULL" } else { &column.text };
+                format!(", {read} AS c{number}")
+            })
             .collect();
         let columns: String = (0..self.columns.len()).map(|number| format!(", l.c{number}")).collect();
         let nulls = ", NULL".repeat(self.columns.len());
@@ -218,6 +230,32 @@ impl Reading {
              SELECT true, s.id{nulls} FROM (SELECT p.id FROM present p EXCEPT ALL SELECT l.id FROM locked l) s"
         );
         self.open(&query, &arguments)
+    }
+
+    /// The ids of a range, in their order, each once.
+    ///
+    /// # Errors
+    /// Whatever fails is raised by Postgres.
+    pub fn ids(&self, range: &Range<'_>) -> Result<Vec<String>, Fault> {
+        let Self {
+            key, from, condition, ..
+        } = self;
+        let (within, arguments) = self.within(range);
+        let query = format!("SELECT DISTINCT {key} {from} WHERE {within}{condition} ORDER BY {key}");
+        let mut ids = Vec::new();
+        let cursor = self.open(&query, &arguments)?;
+        cursor.each(|row| {
+            ids.extend(self.id(row, 1));
+            Ok(())
+        })?;
+        cursor.close();
+        Ok(ids)
+    }
+
+    /// The numbers of the columns that are virtual.
+    pub fn virtual_columns(&self) -> impl Iterator<Item = usize> {
+        let columns = self.columns.iter().enumerate();
+        columns.filter_map(|(number, column)| column.is_virtual.then_some(number))
     }
 
     /// How many rows have no id.

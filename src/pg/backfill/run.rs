@@ -68,7 +68,7 @@ pub struct Run {
 }
 
 /// What a chunk has done.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Done {
     pub rows: i64,
     pub entries: i64,

@@ -54,20 +54,33 @@ impl Table {
         quote_qualified_identifier(&self.schema, &self.name)
     }
 
-    /// The names of its columns.
+    /// Its columns.
     ///
     /// # Errors
     /// Whatever fails is raised by Postgres.
-    pub fn columns(&self) -> Result<Vec<String>, Fault> {
+    pub fn columns(&self) -> Result<Vec<Column>, Fault> {
+        let missing = || Fault::Internal("a column of pg_attribute is null");
         Spi::connect(|spi| {
             COLUMNS.with(|statement| {
                 statement
                     .select(spi, &[self.oid.into()])?
-                    .map(|row| row.get(1)?.ok_or(Fault::Internal("a column of pg_attribute is null")))
+                    .map(|row| {
+                        Ok(Column {
+                            name: row.get(1)?.ok_or_else(missing)?,
+                            is_virtual: row.get(7)?.ok_or_else(missing)?,
+                        })
+                    })
                     .collect()
             })
         })
     }
+}
+
+/// A column of it.
+pub struct Column {
+    pub name: String,
+    /// It is computed when it is read, which may fail.
+    pub is_virtual: bool,
 }
 
 /// How it is watched.

@@ -48,6 +48,21 @@ CALL target_profile.backfill('customer', client_code => 'acme', id_kind => 'mbox
 CALL target_profile.backfill('customer', client_code => 'acme', id_kind => 'mboxPC');
 SELECT * FROM enqueued();
 SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'customer'::regclass AND tgname ~ 'update' ORDER BY tgname;
+-- a row of which it cannot be computed becomes a dead letter, and the others are sent: alone, in a chunk, with several rows of one id
+DELETE FROM target_profile.dead_letter;
+TRUNCATE customer;
+INSERT INTO customer (email, spent, orders) SELECT 'c' || n, n, CASE WHEN n IN (3, 4, 7) THEN 0 ELSE 2 END FROM generate_series(1, 9) n;
+INSERT INTO customer VALUES ('c2', 5, 0), (NULL, 1, 0);
+DELETE FROM target_profile.outbox;
+DELETE FROM target_profile.dead_letter;
+CALL target_profile.backfill('customer', client_code => 'acme', id_kind => 'mbox3rdPartyId', chunk => 5, restart => true);
+SELECT profile_id, attrs FROM enqueued();
+SELECT profile_id, reason, attrs FROM target_profile.dead_letter ORDER BY profile_id;
+SELECT state, rows_done, entries, invalid, without_id FROM target_profile.backfill_progress WHERE id_kind = 'mbox3rdPartyId';
+-- not if the watch says that it is an error
+SELECT target_profile.watch('customer', 'acme', 'mbox3rdPartyId', 'id', '{is_good,mean,double}', on_invalid => 'error');
+CALL target_profile.backfill('customer', client_code => 'acme', id_kind => 'mbox3rdPartyId', chunk => 5, restart => true);
+SELECT state, rows_done, last_error FROM target_profile.backfill_progress WHERE id_kind = 'mbox3rdPartyId';
 -- through a partition
 CREATE TABLE part (id integer, n integer, m integer, twice integer GENERATED ALWAYS AS (n * 2)) PARTITION BY LIST (id);
 CREATE TABLE part_1 (m integer, n integer, id integer, twice integer GENERATED ALWAYS AS (n * 3 + m));

@@ -206,13 +206,6 @@ impl FlatAttrs {
         self.0.get(name).map(String::as_str)
     }
 
-    /// How much memory they take, near enough: bytes.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        const EACH: usize = 2 * size_of::<String>();
-        self.0.iter().map(|(name, value)| name.len() + value.len() + EACH).sum()
-    }
-
     /// How many attributes there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -370,10 +363,10 @@ fn not_an_object(text: &str, error: &serde_json::Error) -> Error {
         return Error::AttrsTooDeep;
     }
     match serde_json::from_str::<Value>(text) {
-        Ok(value) if !value.is_object() => Error::AttrsNotObject {
+        Ok(value) => Error::AttrsNotObject {
             found: JsonType::of(&value),
         },
-        _ => Error::AttrsNotJson {
+        Err(_) => Error::AttrsNotJson {
             line: error.line(),
             column: error.column(),
         },
@@ -386,7 +379,7 @@ fn is_deep(text: &str) -> bool {
     for byte in text.bytes() {
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
+            b'\\' => escaped = true,
             b'"' => quoted = !quoted,
             b'{' | b'[' if !quoted => depth += 1,
             b'}' | b']' if !quoted => depth = depth.saturating_sub(1),

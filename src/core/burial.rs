@@ -100,7 +100,7 @@ impl DeadLetter {
             format!("the attributes are not kept, because target_profile.dead_letter has refused them: {refusal}");
         Self {
             attrs: None,
-            reason: with_notes(&bounded(&self.reason, REASON_BYTES / 2), &[note]),
+            reason: with_notes(&self.reason, &[note]),
             ..self
         }
     }

@@ -130,31 +130,13 @@ pub fn build(
     attrs: &FlatAttrs,
     policy: MethodPolicy,
 ) -> Result<Vec<Request>, Error> {
-    if attrs.is_empty() {
-        return Ok(Vec::new());
+    let plan = Plan::of(endpoint, key, attrs, policy)?;
+    let mut left = attrs.clone();
+    let mut requests = Vec::with_capacity(plan.parts());
+    while let Some(request) = plan.next(key, &left) {
+        drop(left.take_first(request.attrs));
+        requests.push(request);
     }
-    if policy == MethodPolicy::Auto {
-        let frame = Frame::new(endpoint, key, Method::Get);
-        let bytes = frame.bytes + attrs.iter().map(|(name, value)| pair_bytes(name, value)).sum::<usize>();
-        if bytes <= GET_URL_BYTES {
-            return Ok(vec![frame.request(attrs.iter(), bytes)]);
-        }
-    }
-
-    let frame = Frame::new(endpoint, key, policy.roomiest());
-    let mut requests = Vec::with_capacity(1);
-    let mut part: Vec<(&str, &str)> = Vec::with_capacity(attrs.len());
-    let mut bytes = frame.bytes;
-    for (name, value) in attrs.iter() {
-        let pair = frame.check(name, value)?;
-        if bytes + pair > frame.method.max_bytes() {
-            requests.push(frame.request(part.drain(..), bytes));
-            bytes = frame.bytes;
-        }
-        part.push((name, value));
-        bytes += pair;
-    }
-    requests.push(frame.request(part.drain(..), bytes));
     Ok(requests)
 }
 

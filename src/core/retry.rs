@@ -3,7 +3,7 @@
 //! Full jitter (a uniform draw between zero and the cap of this attempt) spreads the retries of entries that
 //! failed together, so that they do not come back together.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use crate::time::Timestamp;
 
@@ -33,65 +33,22 @@ pub fn backoff(failures: u32, jitter: f64) -> Duration {
     cap.mul_f64(jitter)
 }
 
-/// What the value of a `Retry-After` header asks for at `now`: seconds, or an HTTP date in its preferred form
-/// (`Sun, 06 Nov 1994 08:49:37 GMT`, RFC 9110 section 10.2.3). Anything else asks for nothing.
+/// What the value of a `Retry-After` header asks for at `now`: seconds, or an HTTP date in any of its three forms
+/// (RFC 9110 section 5.6.7). Anything else asks for nothing.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     let asked = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
         Duration::from_secs(header.parse().unwrap_or(u64::MAX))
     } else {
         // One that is over is more likely of a clock that is wrong than of a server that wants it at once.
-        Some(http_date(header)?.since(now)).filter(|asked| !asked.is_zero())?
+        Some(date(header)?.since(now)).filter(|asked| !asked.is_zero())?
     };
     Some(asked.min(RETRY_AFTER_CAP))
 }
 
-fn http_date(text: &str) -> Option<Timestamp> {
-    let (_weekday, rest) = text.split_once(", ")?;
-    let mut parts = rest.split(' ');
-    let day: i64 = digits(parts.next()?, 2)?;
-    let month = match parts.next()? {
-        "Jan" => 1,
-        "Feb" => 2,
-        "Mar" => 3,
-        "Apr" => 4,
-        "May" => 5,
-        "Jun" => 6,
-        "Jul" => 7,
-        "Aug" => 8,
-        "Sep" => 9,
-        "Oct" => 10,
-        "Nov" => 11,
-        "Dec" => 12,
-        _ => return None,
-    };
-    let year: i64 = digits(parts.next()?, 4)?;
-    let mut clock = parts.next()?.split(':');
-    let (hour, minute, second) = (
-        digits(clock.next()?, 2)?,
-        digits(clock.next()?, 2)?,
-        digits(clock.next()?, 2)?,
-    );
-    if parts.next()? != "GMT" || parts.next().is_some() || clock.next().is_some() {
-        return None;
-    }
-    if !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
-    let seconds = ((days_from_civil(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
-    Some(Timestamp::from_unix_micros(seconds * 1_000_000))
-}
-
-fn digits(text: &str, len: usize) -> Option<i64> {
-    (text.len() == len && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
-}
-
-/// Days since 1970-01-01 of a date of the Gregorian calendar, counted in years that begin in March, so that
-/// the leap day is a year's last.
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
+fn date(text: &str) -> Option<Timestamp> {
+    let since_1970 = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since_1970.as_micros())
+        .ok()
+        .map(Timestamp::from_unix_micros)
 }

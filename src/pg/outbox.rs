@@ -165,7 +165,7 @@ pub enum Otherwise {
 impl Entry {
     /// How much memory it takes, near enough.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.bytes()
+        size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.memory()
     }
 }
 

@@ -377,6 +377,17 @@ fn nesting_is_bounded() {
 }
 
 #[test]
+fn only_brackets_outside_of_strings_nest() {
+    // Deeper than serde_json goes itself, so that it is this that finds it.
+    for key in ["]", "}", "\\\"", "\\\\"] {
+        let json = format!("{{\"{key}\":").repeat(JSON_DEPTH + 1);
+        assert_eq!(refused(&json, &JSON), Error::AttrsTooDeep, "{key}");
+    }
+    let siblings = format!("{{\"a\":[{}", "[{}],".repeat(JSON_DEPTH));
+    assert!(matches!(refused(&siblings, &JSON), Error::AttrsNotJson { .. }));
+}
+
+#[test]
 fn nul_is_refused() {
     for json in [r#"{"a":"x\u0000y"}"#, r#"{"a\u0000":1}"#, r#"{"a\u0000":{"b":1}}"#] {
         assert!(matches!(refused(json, &JSON), Error::NulInAttr { .. }), "{json}");
@@ -402,6 +413,8 @@ fn a_long_name_cannot_be_repeated_without_bound() {
     let fits = format!("{{\"a\":\"{}\"}}", "x".repeat(FLAT_BYTES - 1));
     assert!(FlatAttrs::from_json(&fits, &JSON).is_ok());
     assert_eq!(refused(&fits.replace("\"a\"", "\"ab\""), &JSON), Error::AttrsTooLarge);
+    let longer_name = format!("{{\"abc\":\"{}\"}}", "x".repeat(FLAT_BYTES - 3));
+    assert!(FlatAttrs::from_json(&longer_name, &JSON).is_ok());
 }
 
 #[test]
@@ -454,6 +467,8 @@ fn stored_attributes_keep_their_names() {
     );
     assert_eq!(FlatAttrs::from_stored_json(&text), Ok(attrs));
     assert_eq!(FlatAttrs::default().to_json_text(), "{}");
+    let plain = FlatAttrs::from_json(r#"{"a b": "c d"}"#, &JSON).expect("attrs");
+    assert_eq!(plain.to_json_text(), r#"{"a b":"c d"}"#);
 }
 
 #[test]
@@ -663,7 +678,14 @@ fn the_memory_of_attributes_is_at_least_their_text_and_not_much_more() {
         &JSON,
     )
     .expect("attributes");
-    assert!((1_102..1_500).contains(&attrs.bytes()), "{}", attrs.bytes());
+    // Two strings each, in a node that is hardly more than half full, and two pieces of the heap.
+    assert!(
+        (1_102 + 2 * 120..1_102 + 2 * 150).contains(&attrs.memory()),
+        "{}",
+        attrs.memory()
+    );
+    let (mut merged, other) = (attrs.clone(), attrs);
+    assert_eq!(merged.merge(other), 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use target_profile_core::budget::{BURST, PER_SECOND, RetryBudget};
+use target_profile_core::step::Step;
 
 use crate::outbox::at;
 
@@ -64,5 +65,26 @@ fn a_clock_that_is_set_back_stops_no_retries() {
     budget.fill(at(-3_600_000));
     assert_eq!(budget.admits_at(at(-3_600_000)), at(-3_599_000));
     budget.fill(at(-3_599_000));
+    assert!(budget.admits());
+}
+
+#[test]
+fn what_time_brings_is_a_thousandth_of_a_retry_a_millisecond() {
+    let mut budget = spent();
+    budget.fill(at(99_950));
+    for _ in 0..99 {
+        assert!(budget.admits());
+        budget.spend();
+    }
+    assert!(!budget.admits());
+}
+
+#[test]
+fn a_clock_that_is_set_brings_no_retries() {
+    let mut budget = spent();
+    budget.clock_set(Step::between(at(0), at(3_600_000)));
+    budget.fill(at(3_600_500));
+    assert!(!budget.admits());
+    budget.fill(at(3_601_000));
     assert!(budget.admits());
 }

@@ -171,6 +171,24 @@ fn the_minimal_form_has_no_attributes_and_the_refusal() {
 }
 
 #[test]
+fn a_long_reason_leaves_room_for_what_is_not_kept() {
+    let update = Unsendable {
+        profile_id: Some("C\0"),
+        ..Unsendable::default()
+    };
+    let letter = DeadLetter::of_row(update, &"r".repeat(2 * REASON_BYTES));
+    let cut = "r".repeat(REASON_BYTES / 2);
+    assert_eq!(letter.reason, format!("{cut} (zero bytes of the id are kept as \\x01)"));
+    let minimal = letter.minimal("a check");
+    assert!(
+        minimal
+            .reason
+            .starts_with(&format!("{cut} (the attributes are not kept"))
+    );
+    assert!(minimal.reason.ends_with(": a check)"));
+}
+
+#[test]
 fn spare_ids_are_negative_and_in_the_order_of_time() {
     let now = 1_795_000_000_000_000;
     assert_eq!(spare_id(0, 0, 0.0), i64::MIN / 2);
@@ -194,6 +212,7 @@ fn its_bytes_are_counted() {
     letter.source.push_str(&"s".repeat(1000));
     letter.reason.push_str(&"r".repeat(2000));
     assert_eq!(letter.bytes(), small + 3000);
+    assert!(small < 1000, "{small}");
 }
 
 fn json() -> impl Strategy<Value = Value> {

@@ -878,3 +878,65 @@ fn a_retry_that_is_settled_follows_a_clock_that_is_set() {
     let wake = scene.drain.next_wake(at(BACK + 20)).unwrap();
     assert!(wake <= at(BACK + 1_100), "the retry waits for the clock");
 }
+
+#[test]
+fn clients_take_turns_where_there_is_one_place() {
+    let clients = ["acme", "beta", "corp"];
+    let mut scene = Scene::new(clients.map(|code| (row_of(code), false)).to_vec());
+    scene.drain.set_limits(Limits {
+        max_in_flight: 1,
+        body_bytes: 10,
+    });
+    for (first, client) in (0..).step_by(10).zip(clients) {
+        for n in 1..=4 {
+            scene
+                .outbox
+                .put(client, &format!("p{n}"), 0, first + n, r#"{"a": "1"}"#);
+        }
+    }
+    scene.drain.new_work();
+    let mut order = Vec::new();
+    for now in (0..12).map(at) {
+        let dispatch = scene.one(now);
+        order.extend(clients.iter().position(|client| dispatch.request.url.contains(client)));
+        scene.complete(accepted(dispatch.ticket, now), now);
+        scene.settle();
+    }
+    for turns in order.chunks(3) {
+        let mut turns = turns.to_vec();
+        turns.sort_unstable();
+        assert_eq!(turns, [0, 1, 2], "{order:?}");
+    }
+}
+
+#[test]
+fn a_new_client_is_not_looked_into_as_long_as_all_places_are_taken() {
+    let mut scene = Scene::acme();
+    scene.drain.set_limits(Limits {
+        max_in_flight: 1,
+        body_bytes: 10,
+    });
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let dispatch = scene.one(at(0));
+    scene.clients(vec![(row_of("acme"), false), (row_of("beta"), false)]);
+    assert_eq!(scene.drain.next_wake(at(1)), None);
+    scene.complete(accepted(dispatch.ticket, at(0)), at(1));
+    scene.settle();
+    assert!(scene.drain.wants_to_claim(at(1)));
+}
+
+#[test]
+fn a_reset_keeps_what_is_known_of_the_clock() {
+    const YEAR: i64 = 365 * 24 * 3_600_000;
+    let mut scene = Scene::acme();
+    scene
+        .drain
+        .clock_set(at(20), Step::between(at(0), at(YEAR)), &mut scene.batch);
+    scene.drain.reset();
+    scene.clients(vec![(row_of("acme"), false)]);
+    scene.put("ada", 1, r#"{"a": "1"}"#);
+    let sent = scene.one(at(YEAR));
+    scene.complete(answered(sent.ticket, at(YEAR), 500, "oops"), at(YEAR + 10));
+    scene.settle();
+    assert!(scene.outbox.dead.is_empty(), "it is a few milliseconds old");
+}

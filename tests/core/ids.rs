@@ -221,3 +221,26 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_id_is_shown_as_it_was_given() {
+    let id = ProfileId::parse(IdKind::Mbox3rdPartyId, "C 1").unwrap();
+    assert_eq!(id.to_string(), "C 1");
+}
+
+#[test]
+fn each_part_of_a_profile_is_in_its_fingerprint() {
+    let fingerprint = |client: &str, kind, id| {
+        let client = ClientCode::parse(client).unwrap();
+        ProfileKey::new(client, kind, id).unwrap().fingerprint()
+    };
+    let kind = IdKind::Mbox3rdPartyId;
+    let one = fingerprint("acme", kind, "C1");
+    assert_eq!(fingerprint("acme", kind, "C1"), one);
+    let others = [
+        fingerprint("beta", kind, "C1"),
+        fingerprint("acme", IdKind::MboxPc, "C1"),
+        fingerprint("acme", kind, "C2"),
+    ];
+    assert!(!others.contains(&one), "{one} {others:?}");
+}

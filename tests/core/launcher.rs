@@ -345,3 +345,28 @@ proptest! {
         prop_assert!(eligible.iter().all(|database| visited.contains(database) || absent(database)));
     }
 }
+
+#[test]
+fn another_interval_counts_from_the_next_look_on() {
+    let mut launcher = launcher(&[1]);
+    steps(&mut launcher, &[], at(0));
+    launcher.set_interval(2 * INTERVAL);
+    launcher.ended(1, Ending::NoExtension, at(0));
+    steps(&mut launcher, &[], at(0));
+    assert_eq!(launcher.next_wake(&set(&[]), at(0)), Some(at(120_000)));
+}
+
+#[test]
+fn a_database_without_the_extension_needs_no_place() {
+    let mut launcher = launcher(&[1]);
+    assert_eq!(launcher.standing(1, &set(&[])), Some(Standing::Due));
+    steps(&mut launcher, &[], at(0));
+    launcher.ended(1, Ending::NoExtension, at(0));
+    assert_eq!(steps(&mut launcher, &[], at(0)), [Step::Forget(1)]);
+    assert!(launcher.refused(1, Refusal::NoPlace, at(60_000)));
+    assert_eq!(launcher.standing(1, &set(&[])), Some(Standing::Absent));
+    assert_eq!(
+        launcher.next_wake(&set(&[]), at(60_000)),
+        Some(at(60_000).plus(PAUSE_CAP))
+    );
+}

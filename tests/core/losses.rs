@@ -28,3 +28,13 @@ fn a_subtransaction_hands_over_to_a_parent_that_has_lost_nothing() {
     losses.hand_over(2, 1);
     assert_eq!(losses.take(), Some((u64::MAX, "b".to_owned())));
 }
+
+#[test]
+fn what_was_handed_over_is_no_longer_the_subtransactions_own() {
+    let mut losses = Losses::new();
+    losses.add(2, 1, "a");
+    losses.add(2, 2, "b");
+    losses.hand_over(2, 1);
+    losses.forget(2);
+    assert_eq!(losses.take(), Some((3, "b".to_owned())));
+}

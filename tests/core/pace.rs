@@ -76,3 +76,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn more_commits_are_expected_for_twenty_milliseconds() {
+    let start = 1_700_000_000_000_000;
+    for (since, rests) in [(19_999, true), (20_000, false)] {
+        let mut pace = Pace::default();
+        for _ in 0..20 {
+            pace.turn(Timestamp::from_unix_micros(start), true);
+        }
+        for _ in 0..20 {
+            pace.turn(Timestamp::from_unix_micros(start + since), false);
+        }
+        assert_eq!(pace.rest() > Duration::ZERO, rests, "{since}");
+    }
+}

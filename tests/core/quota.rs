@@ -250,3 +250,85 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_stored_of_this_minute_is_reserved_and_charged() {
+    let ledger = Ledger::load(Quota::new(1_000_000, 1.0), &[(minute(0), fresh(5))], at(0));
+    assert_eq!(ledger.lacks(fresh(1), 0), Some(fresh(1 + SMALL_BLOCK)));
+}
+
+#[test]
+fn another_quota_counts_at_once() {
+    let mut ledger = ledger(3, 1.0);
+    spend(&mut ledger, fresh(3));
+    assert_eq!(ledger.left(Class::Fresh), 0);
+    ledger.set_quota(Quota::new(5, 1.0));
+    assert_eq!(ledger.left(Class::Fresh), 2);
+}
+
+#[test]
+fn what_is_planned_is_not_taken_for_free() {
+    let mut ledger = Ledger::load(Quota::new(3, 1.0), &[(minute(-1), fresh(2))], at(0));
+    ledger.plan(fresh(1));
+    assert_eq!(ledger.resumes_at(Class::Fresh), Some(at(0).plus(WINDOW)));
+}
+
+/// With so much charged and so much in reserve, what is changed at a pace of 100 a second.
+fn adjusted(charged: Count, unused: Count) -> Option<Adjustment> {
+    let mut ledger = ledger(1_000_000, 1.0);
+    ledger.reserved(minute(0), charged + unused);
+    ledger.charge(charged);
+    ledger.adjust(100)
+}
+
+#[test]
+fn a_reserve_from_half_a_block_to_two_is_left_alone() {
+    for (unused, change) in [
+        (49, Some(Adjustment::More(fresh(51)))),
+        (50, None),
+        (200, None),
+        (201, Some(Adjustment::Fewer(fresh(101)))),
+    ] {
+        assert_eq!(adjusted(fresh(1), fresh(unused)), change, "{unused}");
+    }
+    // The same for a backfill, whose requests count on both limits.
+    assert_eq!(adjusted(backfill(1), backfill(200)), None);
+    assert_eq!(adjusted(backfill(1), fresh(150)), None);
+    assert_eq!(
+        adjusted(backfill(1), backfill(49)),
+        Some(Adjustment::More(backfill(51)))
+    );
+    // Where none is under way, nothing is kept for it.
+    let fewer = Count { all: 0, backfill: 10 };
+    assert_eq!(
+        adjusted(fresh(1), fresh(90) + backfill(10)),
+        Some(Adjustment::Fewer(fewer))
+    );
+}
+
+#[test]
+fn a_reserve_leaves_free_what_is_planned() {
+    let mut ledger = ledger(10_000, 1.0);
+    ledger.reserved(minute(0), fresh(9_950));
+    ledger.charge(fresh(9_950));
+    ledger.plan(fresh(30));
+    assert_eq!(ledger.adjust(100), Some(Adjustment::More(fresh(20))));
+}
+
+#[test]
+fn a_forecast_of_more_than_a_day_goes_on_minute_by_minute() {
+    let stored = [(minute(-61), fresh(400)), (minute(-1), fresh(600))];
+    let full = Ledger::load(Quota::new(1_000, 1.0), &stored, at(0));
+    for (requests, hours) in [
+        (400, 23),
+        (401, 24),
+        (1_000, 24),
+        (1_001, 47),
+        (1_400, 47),
+        (1_401, 48),
+        (2_401, 72),
+    ] {
+        let expected = Some(Duration::from_secs(hours * 3_600));
+        assert_eq!(full.forecast(requests, 0.0, at(0)), expected, "{requests}");
+    }
+}

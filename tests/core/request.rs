@@ -9,7 +9,7 @@ use target_profile_core::endpoint::Endpoint;
 use target_profile_core::error::{Error, ErrorKind};
 use target_profile_core::id::{IdKind, ProfileKey};
 use target_profile_core::limits::{GET_URL_BYTES, POST_BODY_BYTES};
-use target_profile_core::request::{Method, MethodPolicy, Request, build, check_fits};
+use target_profile_core::request::{Method, MethodPolicy, Plan, Request, build, check_fits};
 use url::{Url, form_urlencoded};
 
 const POLICIES: [MethodPolicy; 3] = [MethodPolicy::Auto, MethodPolicy::Get, MethodPolicy::Post];
@@ -237,6 +237,16 @@ fn post_is_split_between_attributes_at_the_limit() {
         assert_eq!((pairs[0].0.as_str(), pairs[0].1.as_str()), ("mbox3rdPartyId", "1"));
         assert_eq!((pairs.len(), pairs[1].0.as_str()), (2, name));
     }
+}
+
+/// The next request may be made of newer values than the plan was, and is never none as long as something is left.
+#[test]
+fn an_attribute_that_has_grown_beyond_the_limit_goes_by_itself() {
+    let endpoint = Endpoint::default();
+    let plan = Plan::of(&endpoint, &acme(), &one("a", "x"), MethodPolicy::Post).expect("a plan");
+    let pairs = ["a", "b"].map(|name| (name.to_owned(), "x".repeat(POST_BODY_BYTES).into()));
+    let grown = FlatAttrs::from_pairs(pairs, &FlattenOptions::default()).expect("attrs");
+    assert_eq!(plan.next(&acme(), &grown).expect("a request").attrs, 1);
 }
 
 #[test]

@@ -1,9 +1,13 @@
 //! What a settlement leaves: entries that others have locked or changed, and the parts of single clients.
 
+use target_profile_core::breaker::Breaker;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Drain, Limits};
+use target_profile_core::drain::{Drain, Limits, UNSETTLED_LIMIT};
+use target_profile_core::quota::{Class, Minute};
 use target_profile_core::secret::Secret;
-use target_profile_core::settlement::{Batch, Left};
+use target_profile_core::settings::ClientRow;
+use target_profile_core::settlement::{Accepted, Activity, Batch, Dead, Left, Retry};
+use target_profile_core::verdict::Outcome;
 
 use crate::outbox::{Outbox, accepted, answered, at, registered, row_of};
 
@@ -254,4 +258,196 @@ fn a_reset_keeps_it_switched_off() {
     drain.reset();
     drain.set_clients(vec![registered(row_of("acme"), false)], at(0));
     assert!(!drain.wants_to_claim(at(0)));
+}
+
+/// As long as entries of so many deliveries are locked, the client sends nothing else: what is left of them is held in memory.
+#[test]
+fn a_client_with_many_locked_entries_waits_for_them() {
+    const LOCKED: i64 = UNSETTLED_LIMIT as i64;
+    let mut drain = Drain::new(Limits {
+        max_in_flight: 2 * UNSETTLED_LIMIT,
+        body_bytes: 0,
+    });
+    let clients = || {
+        let row = ClientRow {
+            max_in_flight: LOCKED as i32,
+            ..row_of("acme")
+        };
+        vec![registered(row, false)]
+    };
+    drain.set_clients(clients(), at(0));
+    let mut outbox = Outbox::default();
+    let mut batch = Batch::default();
+    for id in 1..=LOCKED {
+        outbox.put("acme", &format!("p{id}"), 0, id, "{\"a\": \"1\"}");
+    }
+    let claim_all = |drain: &mut Drain, outbox: &Outbox, batch: &mut Batch| {
+        drain.new_work();
+        let mut tickets = Vec::new();
+        while drain.wants_to_claim(at(0)) {
+            tickets.extend(outbox.claim(drain, at(0), batch).iter().map(|d| d.ticket));
+        }
+        tickets
+    };
+    let tickets = claim_all(&mut drain, &outbox, &mut batch);
+    assert_eq!(tickets.len(), UNSETTLED_LIMIT);
+    for ticket in tickets {
+        drain.complete(accepted(ticket, at(0)), at(1), 0.5, &mut batch);
+    }
+    let left = |ids: std::ops::RangeInclusive<i64>| Left {
+        locked: ids.collect(),
+        ..Left::default()
+    };
+    let later = drain.settled_but(std::mem::take(&mut batch), left(1..=LOCKED));
+    outbox.put("acme", "other", 0, LOCKED + 1, "{\"a\": \"1\"}");
+    assert!(claim_all(&mut drain, &outbox, &mut batch).is_empty());
+    // Nor after it was removed and is back, nor when they are tried again in vain.
+    drain.set_clients(Vec::new(), at(1));
+    drain.set_clients(clients(), at(1));
+    assert!(claim_all(&mut drain, &outbox, &mut batch).is_empty());
+    let later = drain.settled_but(later, left(1..=LOCKED));
+    assert!(claim_all(&mut drain, &outbox, &mut batch).is_empty());
+    // One of them is free.
+    drain.settled_but(later, left(2..=LOCKED));
+    outbox.rows.remove(&1);
+    assert_eq!(claim_all(&mut drain, &outbox, &mut batch).len(), 1);
+}
+
+#[test]
+fn activities_add_up() {
+    let requests = |sent, accepted| {
+        let mut activity = Activity {
+            reserved: Class::Fresh.count(1),
+            returned: Class::Fresh.count(2),
+            sent: Class::Backfill.count(sent),
+            ..Activity::default()
+        };
+        activity.outcomes[0] = accepted;
+        activity
+    };
+    let mut sum = requests(3, 4);
+    sum.add(&requests(5, 6));
+    let mut expected = requests(8, 10);
+    (expected.reserved, expected.returned) = (Class::Fresh.count(2), Class::Fresh.count(4));
+    assert_eq!(sum, expected);
+    // What was only reserved is no request; what was sent or answered is one.
+    for (sent, accepted, has) in [(0, 0, false), (1, 0, true), (0, 1, true), (1, 1, true)] {
+        assert_eq!(requests(sent, accepted).has_requests(), has, "{sent} {accepted}");
+    }
+}
+
+#[test]
+fn of_a_client_the_first_pause_and_the_last_breaker_count() {
+    let mut opened = Breaker::default();
+    opened.note(Outcome::Throttled, false, None, "full", at(0), 0.5);
+    let opening = opened.opening().cloned();
+    assert!(opening.is_some());
+    let mut batch = Batch::default();
+    batch.pauses.push((code("acme"), "first".to_owned()));
+    batch.breakers = vec![(code("acme"), opening.clone()), (code("corp"), opening.clone())];
+    let mut other = Batch::default();
+    other.pauses = vec![(code("acme"), "second".to_owned()), (code("beta"), "third".to_owned())];
+    other.breakers = vec![(code("beta"), opening.clone()), (code("acme"), None)];
+    batch.append(other);
+    assert_eq!(
+        batch.pauses,
+        [(code("acme"), "first".to_owned()), (code("beta"), "third".to_owned())]
+    );
+    let expected = [
+        (code("corp"), opening.clone()),
+        (code("beta"), opening),
+        (code("acme"), None),
+    ];
+    assert_eq!(batch.breakers, expected);
+}
+
+#[test]
+fn a_batch_is_full_by_the_bytes_of_its_responses() {
+    const BODY: usize = 60_000;
+    let mut drain = Drain::new(Limits {
+        max_in_flight: 100,
+        body_bytes: BODY,
+    });
+    let row = ClientRow {
+        max_in_flight: 100,
+        ..row_of("acme")
+    };
+    drain.set_clients(vec![registered(row, false)], at(0));
+    let mut outbox = Outbox::default();
+    for id in 1..=100 {
+        outbox.put("acme", &format!("p{id}"), 0, id, "{\"a\": \"1\"}");
+    }
+    let mut batch = Batch::default();
+    let mut answers = 0;
+    for dispatch in outbox.claim(&mut drain, at(0), &mut batch) {
+        if batch.is_full() {
+            break;
+        }
+        answers += 1;
+        let report = answered(dispatch.ticket, at(0), 200, &"true".repeat(BODY / 4));
+        drain.complete(report, at(1), 0.5, &mut batch);
+    }
+    // A megabyte.
+    assert_eq!(answers, 1024 * 1024 / BODY + 1);
+}
+
+#[test]
+fn a_batch_of_one_thing_is_not_empty() {
+    assert!(Batch::default().is_empty());
+    let with = |fill: fn(&mut Batch)| {
+        let mut batch = Batch::default();
+        fill(&mut batch);
+        batch
+    };
+    for batch in [
+        with(|batch| {
+            batch.accepted.push(Accepted {
+                id: 1,
+                client: code("acme"),
+                version: 1,
+            });
+        }),
+        with(|batch| {
+            batch.retries.push(Retry {
+                id: 1,
+                client: code("acme"),
+                version: 1,
+                attempts: 1,
+                next_attempt_at: at(0),
+                outcome: Outcome::Failed,
+            });
+        }),
+        with(|batch| {
+            batch.dead.push(Dead {
+                id: 1,
+                client: code("acme"),
+                version: None,
+                attempts: 0,
+                reason: String::new(),
+                outcome: None,
+                response: None,
+                recorded: None,
+            });
+        }),
+        with(|batch| batch.pauses.push((code("acme"), String::new()))),
+        with(|batch| batch.breakers.push((code("acme"), None))),
+        with(|batch| {
+            batch
+                .activity
+                .insert((code("acme"), Minute::of(at(0))), Activity::default());
+        }),
+    ] {
+        assert!(!batch.is_empty(), "{batch:?}");
+    }
+    // A delivery whose client was paused meanwhile ends without anything else; so does a response by itself.
+    let (mut drain, _, mut batch, tickets) = sent();
+    drain.set_clients(Vec::new(), at(0));
+    drain.complete(answered(tickets[0], at(0), 500, ""), at(1), 0.5, &mut batch);
+    batch.activity.clear();
+    batch.retries.clear();
+    batch.breakers.clear();
+    let mut response = Batch::default();
+    response.responses = std::mem::take(&mut batch.responses);
+    assert!(!batch.is_empty(), "{batch:?}");
+    assert!(!response.is_empty(), "{response:?}");
 }

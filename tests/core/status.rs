@@ -307,3 +307,48 @@ proptest! {
         prop_assert!(shown.quota_resumes_at.is_none_or(|then| then > at(0)));
     }
 }
+
+#[test]
+fn of_a_client_for_which_nothing_waits_the_whole_quota_counts() {
+    let facts = Facts {
+        sent: vec![(Minute::of(at(0)), Class::Backfill.count(50))],
+        ..facts()
+    };
+    assert_eq!(standing(&facts, at(0)).quota_resumes_at, None);
+    let waits = Facts { waiting: 1, ..facts };
+    assert!(standing(&waits, at(0)).quota_resumes_at.is_some());
+}
+
+#[test]
+fn a_quota_that_is_used_up_was_so_at_the_last_minute_with_a_request() {
+    let facts = Facts {
+        waiting: 1,
+        waiting_fresh: 1,
+        sent: vec![
+            (Minute::of(at(-600_000)), Class::Fresh.count(100)),
+            (Minute::of(at(-60_000)), Class::Fresh.count(0)),
+        ],
+        ..facts()
+    };
+    let standing = standing(&facts, at(0));
+    assert_eq!(standing.reason.as_deref(), Some("daily_quota is used up"));
+    assert_eq!(standing.since, Some(Minute::of(at(-600_000)).start()));
+}
+
+#[test]
+fn a_forecast_goes_by_the_requests_of_the_last_minutes() {
+    let minute = Minute::of(at(0));
+    let facts = Facts {
+        waiting: 600,
+        waiting_fresh: 600,
+        quota: Quota::new(1_000_000, 0.5),
+        sent: vec![
+            (minute.plus(-600), Class::Fresh.count(100_000)),
+            (minute.plus(-2), Class::Fresh.count(0)),
+            (minute, Class::Fresh.count(300)),
+        ],
+        ..facts()
+    };
+    let now = minute.start().plus(Duration::from_secs(300));
+    assert_eq!(standing(&facts, now).forecast, Some(Duration::from_secs(600)));
+}

@@ -31,6 +31,7 @@ fn what_is_less_than_a_tenth_of_a_second_is_no_step() {
         assert_eq!(step(millis).is_noticeable(), noticed, "{millis}");
     }
     assert_eq!(step(-5_000).of(at(7_000)), at(2_000));
+    assert_eq!(step(-5_000).micros(), -5_000_000);
     assert_eq!(
         step(5_000).of(Timestamp::from_unix_micros(i64::MAX)).unix_micros(),
         i64::MAX

@@ -22,7 +22,7 @@ pub(super) const PARKED_LIMIT: usize = 10_000;
 
 /// So many deliveries of a client may wait until somebody gives their entries free. Beyond it nothing more is sent: it could
 /// not be settled either.
-pub(super) const UNSETTLED_LIMIT: usize = 1_000;
+pub const UNSETTLED_LIMIT: usize = 1_000;
 
 /// Of so many profiles of a client it is remembered which parts of a split update have arrived. Those beyond are sent again
 /// as a whole.

@@ -27,7 +27,7 @@ impl Drain {
     pub fn claim(&mut self, profiles: Vec<ProfileKey>, entries: Vec<Entry>, batch: &mut Batch) -> Vec<Dispatch> {
         let mut reading = Reading::new(profiles);
         for entry in entries {
-            let stored = entry.attrs.as_ref().map_or(0, FlatAttrs::bytes);
+            let stored = entry.attrs.as_ref().map_or(0, FlatAttrs::memory);
             if self.admit(&mut reading, entry.profile, stored) == Admission::Read {
                 self.add(&mut reading, entry);
             }

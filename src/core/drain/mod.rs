@@ -45,6 +45,7 @@ use crate::step::Leap;
 use crate::time::Timestamp;
 
 use client::Client;
+pub use client::UNSETTLED_LIMIT;
 pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
 use holding::Holding;
 pub use holding::{Admission, HELD_BYTES, LARGE_BYTES, Reading};

@@ -78,6 +78,30 @@ fn ledgers_follow_by_whole_minutes_and_never_too_few() {
 }
 
 #[test]
+fn a_whole_minute_is_one() {
+    for minutes in [1, -1] {
+        let mut following = Following::default();
+        following.note(step(minutes * MINUTE));
+        assert_eq!(following.minutes(), minutes);
+    }
+}
+
+#[test]
+fn a_leap_reaches_up_to_the_last_step_forward() {
+    let mut leap = Leap::default();
+    leap.note(at(10), step(DAY));
+    leap.note(at(DAY + 100), step(DAY));
+    assert_eq!(leap.corrected(at(DAY + 50)), at(3 * DAY + 50));
+    leap.note(at(2 * DAY + 200), step(-DAY));
+    assert_eq!(leap.corrected(at(DAY + 50)), at(2 * DAY + 50));
+    assert_eq!(
+        leap.corrected(at(DAY + 150)),
+        at(DAY + 150),
+        "a step back reaches no further"
+    );
+}
+
+#[test]
 fn a_leap_makes_nothing_older_and_is_taken_back() {
     let mut leap = Leap::default();
     assert_eq!(leap.corrected(at(5)), at(5));

@@ -36,6 +36,7 @@ fn both_forms_of_success_are_accepted() {
          <message><![CDATA[Request successfully submitted]]></message></response><!-- -->",
         "<response xmlns=\"urn:x\" a='>'><success type=\"b\">true</success ><message>Request&#32;successfully submitted\
          </message></response >",
+        "<response><success a='/>' b=\"'/>\" c='\"/>'>true</success><message>Request successfully submitted</message></response>",
         "<response><success>true</success><success>true</success>\
          <message>Request successfully submitted</message></response>",
     ] {

@@ -227,7 +227,7 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
     let table = Table::of(run.table)?;
     let watch = run::watch(&table, Some(&run.client), Some(run.kind))?;
     clients::registered(watch.client.as_str())?;
-    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
     // SAFETY: inside a transaction; as the entries will lock it, but before any row is locked.
     unsafe { pg_sys::LockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
     Spi::connect(|_| {

@@ -59,6 +59,9 @@ pub enum Fault {
     /// The same, found by the worker after it has happened.
     #[error("{0}: rename it back, or move it back")]
     Renamed(String),
+    /// A table of the extension that is not there, or was taken out of it (ALTER EXTENSION … DROP TABLE).
+    #[error("target_profile.{0} is not a table of extension target_profile")]
+    NoTable(String),
     /// Postgres has raised no error, and has not done what it was told.
     #[error("{statement} target_profile.{table} left out rows: a trigger or rule on the table suppresses them")]
     Suppressed {
@@ -268,6 +271,11 @@ impl WatchFault {
 }
 
 impl Fault {
+    /// There is no outbox.
+    pub fn no_outbox() -> Self {
+        Self::NoTable("outbox".to_owned())
+    }
+
     /// The SQLSTATE: what a program can act on.
     fn sqlstate(&self) -> PgSqlErrorCode {
         match self {
@@ -291,6 +299,7 @@ impl Fault {
             Self::BadClient { .. }
             | Self::ForeignOwner { .. }
             | Self::OwnName(_)
+            | Self::NoTable(_)
             | Self::Suppressed { .. }
             | Self::OwnSequence(_)
             | Self::Renamed(_)
@@ -344,6 +353,9 @@ impl Fault {
                 "psql's \\d shows the triggers and rules of the table. Drop it, or have the trigger return the row."
             }
             Self::Renamed(_) => "Use ALTER … RENAME TO and ALTER … SET SCHEMA.",
+            Self::NoTable(_) => {
+                "If there is such a table, run ALTER EXTENSION target_profile ADD TABLE. If not, restore it, or create the extension anew."
+            }
             Self::OwnSequence(_) => "Leave it at CACHE 1, INCREMENT BY 1 and NO CYCLE.",
             Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",
             Self::Pause => "Use target_profile.pause and target_profile.resume.",

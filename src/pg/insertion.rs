@@ -40,7 +40,7 @@ const TOGETHER: usize = 256;
 /// # Errors
 /// There is no outbox. Whatever else fails is raised by Postgres.
 pub fn insert(rows: &mut [Row<'_>]) -> Result<usize, Fault> {
-    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
     // SAFETY: inside a transaction that may write.
     unsafe {
         let Some(target) = as_made::Outbox::open(outbox.table) else {

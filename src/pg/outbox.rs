@@ -181,7 +181,7 @@ pub fn draw_id() -> Result<i64, Fault> {
 
 fn draw() -> Result<i64, Fault> {
     must_be_writable()?;
-    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
     // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
     // (target_profile_core::horizon).
     Ok(unsafe {
@@ -207,9 +207,7 @@ pub fn draw_id_of_row() -> Result<i64, Fault> {
         return draw();
     }
     let id = subtransaction::attempt(draw).map_err(Fault::Refused)??;
-    let sequence = Outbox::find()
-        .ok_or(Fault::Internal("target_profile.outbox does not exist"))?
-        .sequence;
+    let sequence = Outbox::find().ok_or_else(Fault::no_outbox)?.sequence;
     // SAFETY: a sequence.
     let room = unsafe { most_of(sequence) }.saturating_sub(id);
     DRAWN.set((transaction, room > FAR));
@@ -252,7 +250,7 @@ unsafe fn most_of(sequence: pg_sys::Oid) -> i64 {
 /// # Errors
 /// There is no outbox. What ends any statement is raised by Postgres.
 pub fn insert_plainly(entries: &mut Vec<Entry>) -> Result<(), Fault> {
-    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
     // SAFETY: inside a transaction. To wait for a lock may fail.
     if !unsafe { pg_sys::ConditionalLockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) } {
         return Ok(());

@@ -17,8 +17,23 @@ use super::catalog;
 /// The extension, and the schema of its objects.
 const EXTENSION: &CStr = c"target_profile";
 
-/// What a write needs, with its place in `extconfig`.
-const WRITTEN: [(&CStr, usize); 3] = [(c"client", 1), (c"outbox", 2), (c"dead_letter", 4)];
+/// What a write needs.
+const WRITTEN: [&CStr; 3] = [c"client", c"outbox", c"dead_letter"];
+
+/// `extconfig` as sql/tables.sql makes it; sql/queries/renamed.sql has the same list.
+const MADE: [&CStr; 11] = [
+    c"binding",
+    c"client",
+    c"outbox",
+    c"outbox_id_seq",
+    c"dead_letter",
+    c"overtaken",
+    c"activity",
+    c"response_id_seq",
+    c"watched_table",
+    c"backfill_run",
+    c"backfill_run_id_seq",
+];
 
 /// The extension's own number; `None`: it is not installed.
 pub fn extension() -> Option<pg_sys::Oid> {
@@ -49,11 +64,13 @@ fn by_name(extension: pg_sys::Oid, name: &CStr) -> Option<pg_sys::Oid> {
 }
 
 fn by_config(extension: pg_sys::Oid, name: &CStr) -> Option<pg_sys::Oid> {
-    let &(_, place) = WRITTEN.iter().find(|(known, _)| *known == name)?;
+    let place = MADE.iter().position(|made| *made == name)?;
     let oid = *config(extension).get(place)?;
     // SAFETY: a look-up, inside a transaction.
     let is_table = unsafe { pg_sys::get_rel_relkind(oid) }.cast_unsigned() == pg_sys::RELKIND_RELATION;
-    (is_table && is_member(extension, pg_sys::RelationRelationId, oid)).then_some(oid)
+    // After ALTER EXTENSION … DROP TABLE another one has this place.
+    let is_another = MADE.iter().any(|made| by_name(extension, made) == Some(oid));
+    (is_table && !is_another && is_member(extension, pg_sys::RelationRelationId, oid)).then_some(oid)
 }
 
 /// `extconfig` of the extension.
@@ -123,7 +140,7 @@ impl Renamed {
     fn look_up() -> Option<Self> {
         let extension = extension()?;
         let mut renamed = Self::default();
-        for (name, _) in WRITTEN {
+        for name in WRITTEN {
             if by_name(extension, name).is_none()
                 && let Some(oid) = by_config(extension, name)
             {

@@ -38,11 +38,12 @@ pub fn as_owner_of<T>(table: &CStr, work: impl FnOnce() -> Result<T, Fault>) -> 
 }
 
 fn owner_of_locked(table: &CStr) -> Result<pg_sys::Oid, Fault> {
+    let missing = || Fault::NoTable(table.to_string_lossy().into_owned());
     let mut locked = None;
     loop {
-        let found = own_objects::table(table).ok_or(Fault::Internal("a table of target_profile does not exist"))?;
+        let found = own_objects::table(table).ok_or_else(missing)?;
         if locked == Some(found) {
-            return owner_of(found).ok_or(Fault::Internal("a table of target_profile does not exist"));
+            return owner_of(found).ok_or_else(missing);
         }
         // SAFETY: inside a transaction. `work` is about to lock it as well.
         unsafe { pg_sys::LockRelationOid(found, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
@@ -55,7 +56,7 @@ fn owner_of_locked(table: &CStr) -> Result<pg_sys::Oid, Fault> {
 /// # Errors
 /// As [`as_owner`].
 pub fn as_owner_unpinned<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    let outbox = Outbox::find().ok_or(Fault::Internal("target_profile.outbox does not exist"))?;
+    let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
     let _back = Identity::assume(outbox.owner);
     work()
 }

@@ -53,7 +53,7 @@ fn _workers() -> TableIterator<
             (report.pid != 0).then_some(report.pid),
             report.state.as_str().to_owned(),
             time(report.since),
-            told(sql_version.as_deref(), Some(report.last_error()), lost),
+            told(sql_version.as_deref(), Some(error_of(&report)), lost),
             time(last_error_at),
         ));
     }
@@ -76,6 +76,17 @@ fn _workers() -> TableIterator<
         ));
     }
     TableIterator::new(rows)
+}
+
+/// What the worker has told of itself, or why it does not send.
+fn error_of(report: &report::Report) -> String {
+    let error = report.last_error();
+    if error.is_empty() && report.state == report::State::NotAdopted {
+        "this database may not send: the first target_profile.add_client, or target_profile.adopt() in a copy, makes it the one that may"
+            .to_owned()
+    } else {
+        error
+    }
 }
 
 /// The last error, after what there is to do about SQL of another version, and before what was lost.

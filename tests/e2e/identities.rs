@@ -269,6 +269,40 @@ fn the_worker_says_what_of_the_extension_was_renamed_and_writes_go_on() {
     assert_eq!(site.count("select count(*) from target_profile.dead_letter"), 0);
 }
 
+/// What pg_extension.extconfig lists has moved up then: nothing may be taken for another table.
+#[test]
+fn a_table_that_was_taken_out_of_the_extension_is_missed_and_no_other_is_written_to() {
+    let site = Site::with(Cluster::builder("takenout").conf("target_profile.poll_interval", "1s"));
+    site.create_customers();
+    for table in ["binding", "client", "outbox", "dead_letter", "overtaken"] {
+        site.db.batch(&format!(
+            "alter extension target_profile drop table target_profile.{table}"
+        ));
+        site.db.execute(
+            "insert into customers values ($1, 'gold', 2), ('a/b', 'tin', 1)",
+            &[&format!("without-{table}")],
+        );
+        site.db.batch("delete from customers where id = 'a/b'");
+        let direct = site
+            .db
+            .try_batch("select target_profile_update('acme', 'mbox3rdPartyId', 'direct', '{\"a\": 1}')");
+        if let Err(error) = direct {
+            assert_eq!(sqlstate(&error), "55000", "{table}: {error}");
+        }
+        site.db.batch(&format!(
+            "alter extension target_profile add table target_profile.{table}"
+        ));
+        let id = format!("with-{table}");
+        // Without an outbox the worker has ended; a session calls for another one only once.
+        let db = site.cluster.db();
+        db.execute("insert into customers values ($1, 'gold', 2)", &[&id]);
+        site.wait_drained();
+        assert_eq!(site.sent_value(&id, "tier").as_deref(), Some("gold"), "{table}");
+    }
+    assert_eq!(site.count("select count(*) from target_profile.overtaken"), 0);
+    assert_eq!(site.count("select count(*) from customers"), 10);
+}
+
 #[test]
 fn without_the_library_preloaded_a_renamed_outbox_is_written_to() {
     let cluster = Cluster::builder("renamedunloaded").preload(false).fsync(false).build();

@@ -1,5 +1,6 @@
 //! Single courses of events of the drain, each from beginning to end.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use target_profile_core::client_code::ClientCode;
@@ -17,14 +18,14 @@ use target_profile_core::verdict::Outcome;
 use crate::outbox::{Outbox, accepted, answered, at, registered, row_of};
 
 /// A drain, its table, and what is to be settled.
-struct Scene {
-    drain: Drain,
-    outbox: Outbox,
-    batch: Batch,
+pub struct Scene {
+    pub drain: Drain,
+    pub outbox: Outbox,
+    pub batch: Batch,
 }
 
 impl Scene {
-    fn new(clients: Vec<(ClientRow, bool)>) -> Self {
+    pub fn new(clients: Vec<(ClientRow, bool)>) -> Self {
         let drain = Drain::new(Limits {
             max_in_flight: 50,
             body_bytes: 10,
@@ -38,11 +39,11 @@ impl Scene {
         scene
     }
 
-    fn acme() -> Self {
+    pub fn acme() -> Self {
         Self::new(vec![(row_of("acme"), false)])
     }
 
-    fn clients(&mut self, clients: Vec<(ClientRow, bool)>) {
+    pub fn clients(&mut self, clients: Vec<(ClientRow, bool)>) {
         let registered = clients
             .into_iter()
             .map(|(row, paused)| registered(row, paused))
@@ -50,17 +51,17 @@ impl Scene {
         self.drain.set_clients(registered, at(0));
     }
 
-    fn put(&mut self, profile: &str, id: i64, attrs: &str) {
+    pub fn put(&mut self, profile: &str, id: i64, attrs: &str) {
         self.outbox.put("acme", profile, 0, id, attrs);
         self.drain.new_work();
     }
 
-    fn claim(&mut self, now: Timestamp) -> Vec<Dispatch> {
+    pub fn claim(&mut self, now: Timestamp) -> Vec<Dispatch> {
         self.outbox.claim(&mut self.drain, now, &mut self.batch)
     }
 
     /// Claims until there is nothing to claim at `now`.
-    fn claim_all(&mut self, now: Timestamp) -> Vec<Dispatch> {
+    pub fn claim_all(&mut self, now: Timestamp) -> Vec<Dispatch> {
         let mut all = Vec::new();
         while self.drain.wants_to_claim(now) {
             all.extend(self.claim(now));
@@ -68,17 +69,17 @@ impl Scene {
         all
     }
 
-    fn one(&mut self, now: Timestamp) -> Dispatch {
+    pub fn one(&mut self, now: Timestamp) -> Dispatch {
         let mut all = self.claim_all(now);
         assert_eq!(all.len(), 1);
         all.remove(0)
     }
 
-    fn complete(&mut self, report: Report, now: Timestamp) -> Option<Dispatch> {
+    pub fn complete(&mut self, report: Report, now: Timestamp) -> Option<Dispatch> {
         self.drain.complete(report, now, 1.0, &mut self.batch)
     }
 
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.outbox.settle(&mut self.drain, &mut self.batch);
     }
 }
@@ -146,6 +147,49 @@ fn of_a_split_update_whose_second_part_fails_the_rest_is_sent_again() {
     // It has arrived as a whole: the same values again are a new update.
     scene.put("ada", 2, &large(130));
     assert!(scene.one(at(1_005)).request == first.request);
+}
+
+/// What is remembered of updates that have arrived in part is bounded. The one that goes on keeps its own, the others are sent as a whole.
+#[test]
+fn what_has_arrived_of_many_large_updates_is_forgotten_but_for_the_last() {
+    let update = |letter: char| {
+        let pairs: Vec<String> = (0..60_000).map(|n| format!("\"{letter}{n:05}\":\"\"")).collect();
+        format!("{{{}}}", pairs.join(","))
+    };
+    // Which of the updates go on where they were, of those of which three quarters have arrived.
+    let go_on = |letters: &[char]| {
+        let mut scene = Scene::acme();
+        for (id, letter) in (1..).zip(letters) {
+            scene.put(&letter.to_string(), id, &update(*letter));
+            let mut request = scene.one(at(id));
+            for _ in 0..11 {
+                request = scene.complete(accepted(request.ticket, at(id)), at(id)).unwrap();
+            }
+            scene.complete(answered(request.ticket, at(id), 500, ""), at(id));
+            scene.settle();
+        }
+        // Large ones go one at a time.
+        let mut anew = BTreeMap::new();
+        for _ in letters {
+            let mut request = Some(scene.one(at(60_000)));
+            let body = request
+                .as_ref()
+                .and_then(|dispatch| dispatch.request.body.clone())
+                .unwrap();
+            let letter = letters
+                .iter()
+                .find(|letter| body.starts_with(&format!("mbox3rdPartyId={letter}&")));
+            let begins = format!("&profile.{}00000=", letter.unwrap());
+            anew.insert(*letter.unwrap(), body.contains(&begins));
+            while let Some(dispatch) = request {
+                request = scene.complete(accepted(dispatch.ticket, at(60_000)), at(60_000));
+            }
+            scene.settle();
+        }
+        anew.into_values().map(|anew| !anew).collect::<Vec<_>>()
+    };
+    assert_eq!(go_on(&['a', 'b']), [true, true]);
+    assert_eq!(go_on(&['a', 'b', 'c', 'd']), [false, false, false, true]);
 }
 
 #[test]
@@ -724,6 +768,7 @@ fn retries_of_a_sick_endpoint_are_bounded_by_their_budget() {
         retries < fresh / 2,
         "without a budget there would be one for each update that failed"
     );
+    assert!(retries > fresh / 5, "what is accepted earns some: {retries}");
 }
 
 #[test]
@@ -818,6 +863,8 @@ fn the_first_part_of_a_split_update_is_a_probe_like_any_other() {
     let probe = scene.one(due);
     let next_minute = due.plus(Duration::from_secs(60));
     assert!(scene.complete(accepted(probe.ticket, due), next_minute).is_none());
+    scene.drain.report(next_minute, &mut scene.batch);
+    assert_eq!(scene.batch.breakers, [(ClientCode::parse("acme").unwrap(), None)]);
     scene.settle();
     let code = ClientCode::parse("acme").unwrap();
     assert!(scene.drain.opening(&code).is_none());
@@ -939,4 +986,22 @@ fn a_reset_keeps_what_is_known_of_the_clock() {
     scene.complete(answered(sent.ticket, at(YEAR), 500, "oops"), at(YEAR + 10));
     scene.settle();
     assert!(scene.outbox.dead.is_empty(), "it is a few milliseconds old");
+}
+
+/// What waits for its time is held in memory, so it is bounded: the rest stays in the table.
+#[test]
+fn lanes_are_not_read_on_while_ten_thousand_profiles_wait() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            delay: 3_600_000_000,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    for id in 1..=10_500 {
+        scene.outbox.put("acme", &format!("p{id}"), 0, id, r#"{"a": "1"}"#);
+    }
+    scene.drain.new_work();
+    assert!(scene.claim_all(at(0)).is_empty());
+    assert!((10_000..10_100).contains(&scene.outbox.heads.get()));
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use proptest::prelude::*;
 use target_profile_core::attrs::{FlatAttrs, Stored};
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::{Admission, Entry};
+use target_profile_core::drain::{Admission, Carried, Entry, OVERTAKEN};
 use target_profile_core::drain::{Dispatch, Drain, HELD_BYTES, LARGE_BYTES, Limits, Reading};
 use target_profile_core::endpoint::Endpoint;
 use target_profile_core::error::{Error, ErrorKind};
@@ -62,7 +62,8 @@ fn many_updates_of_a_request_each_do_not_go_at_once() {
             sent += dispatches.len();
             under_way.extend(dispatches.into_iter().map(|dispatch| (dispatch.ticket, dispatch)));
             most = most.max(bytes_of(&under_way));
-            assert!(drain.held_bytes() <= HELD_BYTES, "{}", drain.held_bytes());
+            // Half of it is left to others.
+            assert!(drain.held_bytes() <= HELD_BYTES / 2, "{}", drain.held_bytes());
             if drain.wants_to_claim(outbox.now) {
                 continue;
             }
@@ -110,6 +111,69 @@ fn a_client_whose_endpoint_hangs_leaves_room_to_the_others() {
     }
     assert_eq!(arrived, 100);
     assert!(hanging < 100, "{hanging} of those that hang have taken the room");
+}
+
+#[test]
+fn entries_of_a_profile_are_merged_up_to_a_megabyte() {
+    let mut drain = drain_of(&["acme"], 100);
+    let mut outbox = Outbox::default();
+    for id in 1..=30 {
+        outbox.put(
+            "acme",
+            "ada",
+            0,
+            id,
+            &format!("{{\"k{id}\":\"{}\"}}", "v".repeat(50_000)),
+        );
+    }
+    outbox.claim(&mut drain, outbox.now, &mut Batch::default());
+    let (_, first, last) = drain.under_way().next().unwrap();
+    assert_eq!((first, last), (1, 20));
+}
+
+#[test]
+fn each_entry_of_a_delivery_is_counted() {
+    let held = |entries: i64| {
+        let mut drain = drain_of(&["acme"], 100);
+        let mut outbox = Outbox::default();
+        for id in 1..=entries {
+            outbox.put("acme", "ada", 0, id, "{\"a\":\"1\"}");
+        }
+        assert_eq!(outbox.claim(&mut drain, outbox.now, &mut Batch::default()).len(), 1);
+        drain.held_bytes()
+    };
+    // Twice: lists grow by doubling.
+    let each = 2 * (size_of::<Carried>() + size_of::<i64>());
+    assert_eq!(held(101) - held(1), 100 * each);
+}
+
+#[test]
+fn the_request_of_a_delivery_is_counted_twice() {
+    let mut drain = drain_of(&["acme"], 100);
+    let mut outbox = Outbox::default();
+    outbox.put("acme", "ada", 0, 1, &of_bytes(40_000));
+    assert_eq!(outbox.claim(&mut drain, outbox.now, &mut Batch::default()).len(), 1);
+    assert!(
+        (120_000..125_000).contains(&drain.held_bytes()),
+        "{}",
+        drain.held_bytes()
+    );
+}
+
+/// An encoded byte takes three, and a request is there twice.
+#[test]
+fn before_entries_are_read_their_requests_are_taken_for_as_large_as_they_may_be() {
+    let mut drain = drain_of(&["acme"], 800);
+    let mut outbox = Outbox::default();
+    for id in 1..=200 {
+        outbox.put("acme", &format!("p{id}"), 0, id, &of_bytes(10_000));
+    }
+    let sent = outbox.claim(&mut drain, outbox.now, &mut Batch::default()).len();
+    let expected = HELD_BYTES / 2 / (7 * 10_000 + 2 * 512 + 1_024);
+    assert!(
+        (expected - 2..=expected + 1).contains(&sent),
+        "{sent} and not {expected}"
+    );
 }
 
 #[test]
@@ -190,6 +254,99 @@ fn a_large_update_goes_on_where_it_was() {
     );
     let parts = bytes / 40_000;
     assert!(sent >= parts && sent < parts * 11 / 10, "{sent} of {parts}");
+}
+
+#[test]
+fn what_follows_an_entry_that_was_passed_is_passed() {
+    let key = ProfileKey::new(ClientCode::parse("acme").unwrap(), IdKind::Mbox3rdPartyId, "p").unwrap();
+    for (read_before, sent) in [(false, 0), (true, 1)] {
+        let mut drain = drain_of(&["acme"], 100);
+        let mut reading = Reading::new(vec![key.clone()]);
+        if read_before {
+            assert_eq!(drain.admit(&mut reading, 0, 10), Admission::Read);
+            let entry = Entry {
+                profile: 0,
+                id: 1,
+                attrs: FlatAttrs::from_stored_json("{\"a\":\"1\"}"),
+                attempts: 0,
+                enqueued_at: at(0),
+                retried: false,
+                version: 0,
+            };
+            drain.add(&mut reading, entry);
+        }
+        drain.pass(&mut reading, 0);
+        assert_eq!(drain.admit(&mut reading, 0, 10), Admission::Pass);
+        drain.pass(&mut reading, 1);
+        assert!(drain.claim_read(reading, &mut Batch::default()).len() <= sent);
+    }
+}
+
+#[test]
+fn an_entry_of_nothing_is_invalid_and_overtaken_only_if_it_was_retried() {
+    for (retried, reason) in [(false, "invalid entry: "), (true, OVERTAKEN)] {
+        let mut drain = drain_of(&["acme"], 100);
+        let key = ProfileKey::new(ClientCode::parse("acme").unwrap(), IdKind::Mbox3rdPartyId, "p").unwrap();
+        let mut reading = Reading::new(vec![key]);
+        let entry = Entry {
+            profile: 0,
+            id: 1,
+            attrs: Err(Error::NothingToSend),
+            attempts: 0,
+            enqueued_at: at(0),
+            retried,
+            version: 0,
+        };
+        drain.add(&mut reading, entry);
+        let mut batch = Batch::default();
+        drain.claim_read(reading, &mut batch);
+        assert!(batch.dead[0].reason.starts_with(reason), "{}", batch.dead[0].reason);
+    }
+}
+
+#[test]
+fn an_entry_is_large_by_its_size() {
+    for (stored, large) in [(LARGE_BYTES, false), (LARGE_BYTES + 1, true)] {
+        let mut drain = drain_of(&["acme"], 100);
+        let key = ProfileKey::new(ClientCode::parse("acme").unwrap(), IdKind::Mbox3rdPartyId, "p").unwrap();
+        let mut reading = Reading::new(vec![key]);
+        assert_eq!(drain.admit(&mut reading, 0, stored), Admission::Read);
+        assert_eq!(drain.holds_large(), large, "{stored}");
+    }
+}
+
+/// Whether an entry of so many bytes, by the memory of the first one, goes with that.
+fn goes_along(first: &str, second: impl FnOnce(usize) -> usize) -> bool {
+    let mut drain = drain_of(&["acme"], 100);
+    let key = ProfileKey::new(ClientCode::parse("acme").unwrap(), IdKind::Mbox3rdPartyId, "p").unwrap();
+    let mut reading = Reading::new(vec![key]);
+    assert_eq!(drain.admit(&mut reading, 0, first.len()), Admission::Read);
+    let attrs = FlatAttrs::from_stored_json(first).unwrap();
+    let second = second(attrs.memory());
+    let entry = Entry {
+        profile: 0,
+        id: 1,
+        attrs: Ok(attrs),
+        attempts: 0,
+        enqueued_at: at(0),
+        retried: false,
+        version: 0,
+    };
+    drain.add(&mut reading, entry);
+    drain.admit(&mut reading, 0, second) == Admission::Read
+}
+
+#[test]
+fn an_entry_goes_along_with_those_before_it_unless_one_is_large_or_all_together_are() {
+    const MEGABYTE: usize = 1024 * 1024;
+    assert!(goes_along(&of_bytes(1_000), |_| 1_000));
+    assert!(!goes_along(&of_bytes(LARGE_BYTES + 1), |_| 1_000));
+    assert!(!goes_along(&of_bytes(1_000), |_| LARGE_BYTES + 1));
+    // Small in the table, and much in memory.
+    let pairs: Vec<String> = (0..6_000).map(|n| format!("\"k{n:05}\":\"\"")).collect();
+    let first = format!("{{{}}}", pairs.join(","));
+    assert!(goes_along(&first, |memory| MEGABYTE - memory));
+    assert!(!goes_along(&first, |memory| MEGABYTE - memory + 1));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of the pure package: tables of vectors, and properties over arbitrary input.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
+mod accounts;
 mod any_ids;
 mod attrs;
 mod backfill;

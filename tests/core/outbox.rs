@@ -1,5 +1,6 @@
 //! A table and a clock for the tests of the drain.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
@@ -70,6 +71,8 @@ pub struct Outbox {
     pub accepted: Vec<i64>,
     /// The activity of the only client.
     pub activity: BTreeMap<Minute, Activity>,
+    /// How many heads of lanes were read.
+    pub heads: Cell<usize>,
 }
 
 impl Default for Outbox {
@@ -80,6 +83,7 @@ impl Default for Outbox {
             dead: BTreeMap::new(),
             accepted: Vec::new(),
             activity: BTreeMap::new(),
+            heads: Cell::new(0),
         }
     }
 }
@@ -143,6 +147,7 @@ impl Outbox {
                 next_attempt_at: row.next_attempt_at,
             }));
         }
+        self.heads.set(self.heads.get() + heads.len());
         let profiles = drain.select(&reads, &heads, now, batch);
         type Key<'r> = (&'r str, &'r str, &'r str);
         let mut rows_of: HashMap<Key<'_>, Vec<(i64, &Row)>> = HashMap::new();

@@ -1005,3 +1005,39 @@ fn lanes_are_not_read_on_while_ten_thousand_profiles_wait() {
     assert!(scene.claim_all(at(0)).is_empty());
     assert!((10_000..10_100).contains(&scene.outbox.heads.get()));
 }
+
+/// What was still to be sent of an update is gone: somebody has discarded its entry.
+#[test]
+fn entries_of_which_all_has_arrived_are_accepted_without_a_request() {
+    let mut scene = Scene::acme();
+    for (id, name) in [(1, "a"), (2, "b")] {
+        scene.put("ada", id, &format!(r#"{{"{name}": "{}"}}"#, "v".repeat(40_000)));
+    }
+    let first = scene.one(at(0));
+    let second = scene.complete(accepted(first.ticket, at(0)), at(0)).unwrap();
+    scene.complete(answered(second.ticket, at(0), 500, ""), at(0));
+    scene.settle();
+    scene.outbox.rows.remove(&2);
+    assert!(scene.claim_all(at(60_000)).is_empty());
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1]);
+    scene.put("ada", 3, r#"{"a": "1"}"#);
+    scene.one(at(60_000));
+}
+
+#[test]
+fn behind_as_many_invalid_entries_as_one_request_may_merge_a_valid_one_goes() {
+    let mut scene = Scene::acme();
+    let last = i64::try_from(MERGE_LIMIT).unwrap() + 1;
+    for id in 1..last {
+        scene.put("ada", id, "[]");
+    }
+    scene.put("ada", last, r#"{"a": "1"}"#);
+    let mut sent = Vec::new();
+    // A claim finds the same entries until they are settled.
+    while scene.drain.wants_to_claim(at(0)) {
+        sent.extend(scene.claim(at(0)));
+        scene.settle();
+    }
+    assert_eq!(sent.len(), 1);
+}

@@ -71,6 +71,32 @@ fn a_single_client_may_have_them_all() {
 }
 
 #[test]
+fn of_the_last_places_a_client_takes_some_and_leaves_as_many_and_one_for_each_other() {
+    // One hangs with all that it may have; the next has much to send, and so many others have nothing yet.
+    for (others, takes) in [(0, 8), (1, 8), (2, 7), (3, 7), (10, 3), (20, 1)] {
+        let mut drain = drain_of(&named(2 + others, 1_000), false);
+        let mut outbox = Outbox::default();
+        put(&mut outbox, "c0", 1, 300);
+        assert_eq!(claim_all(&outbox, &mut drain).len(), LIMIT - LIMIT / 8);
+        put(&mut outbox, "c1", 1_001, 300);
+        assert_eq!(claim_all(&outbox, &mut drain).len(), takes, "{others}");
+    }
+}
+
+#[test]
+fn where_there_are_more_clients_than_places_each_takes_one() {
+    let mut drain = drain_of(&named(41, 1_000), false);
+    let mut outbox = Outbox::default();
+    put(&mut outbox, "c0", 1, 300);
+    assert_eq!(claim_all(&outbox, &mut drain).len(), LIMIT - LIMIT / 8);
+    for n in 1..41 {
+        put(&mut outbox, &format!("c{n}"), 1_000 * n + 1, 5);
+    }
+    assert_eq!(claim_all(&outbox, &mut drain).len(), LIMIT / 8);
+    assert!(of_each(&drain).values().filter(|count| **count == 1).count() == LIMIT / 8);
+}
+
+#[test]
 fn clients_that_hang_leave_some_to_whoever_comes_later() {
     // How many clients hang, what each of them may have, and what the next one gets.
     for (hanging, max_in_flight, rest) in [(1, 1_000, 8), (2, 100, 7), (4, 32, 8), (8, 32, 1), (18, 32, 1)] {

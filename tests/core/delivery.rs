@@ -1018,10 +1018,17 @@ fn entries_of_which_all_has_arrived_are_accepted_without_a_request() {
     scene.complete(answered(second.ticket, at(0), 500, ""), at(0));
     scene.settle();
     scene.outbox.rows.remove(&2);
-    assert!(scene.claim_all(at(60_000)).is_empty());
+    scene.put("bob", 3, r#"{"a": "1"}"#);
+    // In one claim with another.
+    let other = scene.one(at(60_000));
+    assert!(other.ticket > second.ticket + 1, "each has a ticket of its own");
+    assert_eq!(scene.drain.in_flight(), 1);
     scene.settle();
     assert_eq!(scene.outbox.accepted, [1]);
-    scene.put("ada", 3, r#"{"a": "1"}"#);
+    scene.complete(accepted(other.ticket, at(60_000)), at(60_000));
+    scene.settle();
+    assert_eq!(scene.outbox.accepted, [1, 3]);
+    scene.put("ada", 4, r#"{"a": "1"}"#);
     scene.one(at(60_000));
 }
 
@@ -1040,4 +1047,120 @@ fn behind_as_many_invalid_entries_as_one_request_may_merge_a_valid_one_goes() {
         scene.settle();
     }
     assert_eq!(sent.len(), 1);
+}
+
+#[test]
+fn a_request_of_one_part_takes_no_more_of_the_quota() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            daily_quota: 3,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    for (id, profile) in [(1, "ada"), (2, "bob"), (3, "cy")] {
+        scene.put(profile, id, r#"{"a": "1"}"#);
+        scene.one(at(id));
+    }
+    scene.put("dee", 4, r#"{"a": "1"}"#);
+    assert!(scene.claim_all(at(4)).is_empty());
+}
+
+/// Behind a page of those that wait there may be more of the same priority, which come before a lower one.
+#[test]
+fn what_waits_does_not_let_a_lower_priority_pass() {
+    let mut scene = Scene::acme();
+    scene.drain.set_limits(Limits {
+        max_in_flight: 1,
+        body_bytes: 10,
+    });
+    for id in 1..=40 {
+        scene.outbox.put("acme", &format!("waits{id}"), 5, id, r#"{"a": "1"}"#);
+        scene.outbox.rows.get_mut(&id).unwrap().next_attempt_at = Some(at(3_600_000));
+    }
+    scene.outbox.put("acme", "high", 5, 41, r#"{"a": "1"}"#);
+    scene.outbox.put("acme", "low", 0, 42, r#"{"a": "1"}"#);
+    scene.drain.new_work();
+    assert!(scene.one(at(0)).request.url.contains("high"));
+}
+
+#[test]
+fn a_claim_takes_all_priorities_for_which_there_is_room() {
+    let mut scene = Scene::acme();
+    for (id, priority) in [(1, 5), (2, 0), (3, -5)] {
+        scene
+            .outbox
+            .put("acme", &format!("p{id}"), priority, id, r#"{"a": "1"}"#);
+    }
+    scene.drain.new_work();
+    assert_eq!(scene.claim(at(0)).len(), 3);
+}
+
+/// After a restart the retries of an outage come from the table, and are paid for all the same.
+#[test]
+fn retries_that_are_read_from_the_table_are_paid_for() {
+    let mut scene = Scene::new(vec![(
+        ClientRow {
+            max_in_flight: 500,
+            ..row_of("acme")
+        },
+        false,
+    )]);
+    scene.drain.set_limits(Limits {
+        max_in_flight: 500,
+        body_bytes: 10,
+    });
+    for id in 1..=150 {
+        scene.outbox.put("acme", &format!("p{id}"), 0, id, r#"{"a": "1"}"#);
+        scene.outbox.rows.get_mut(&id).unwrap().next_attempt_at = Some(at(0));
+    }
+    scene.drain.new_work();
+    assert_eq!(scene.claim_all(at(1)).len(), 100);
+}
+
+#[test]
+fn an_entry_that_names_its_profile_otherwise_is_dead() {
+    for (kind, dead) in [("mbox3rdPartyId", false), ("thirdPartyId", true)] {
+        let mut scene = Scene::acme();
+        scene.put("ada", 1, r#"{"a": "1"}"#);
+        scene.outbox.rows.get_mut(&1).unwrap().id_kind = kind.to_owned();
+        assert_eq!(scene.claim_all(at(0)).is_empty(), dead);
+        scene.settle();
+        assert_eq!(scene.outbox.dead.contains_key(&1), dead, "{kind}");
+    }
+}
+
+#[test]
+fn requests_of_a_client_whose_reservation_failed_are_withdrawn_and_the_others_go() {
+    let mut scene = Scene::new(vec![(row_of("acme"), false), (row_of("beta"), false)]);
+    scene.outbox.put("acme", "ada", 0, 1, r#"{"a": "1"}"#);
+    scene.outbox.put("beta", "bob", 0, 2, r#"{"a": "1"}"#);
+    scene.drain.new_work();
+    let dispatches = scene.outbox.claim_only(&mut scene.drain, at(0), &mut scene.batch);
+    assert_eq!(dispatches.len(), 2);
+    let others = scene.drain.withdraw_of(&ClientCode::parse("acme").unwrap(), dispatches);
+    assert_eq!(others.len(), 1);
+    assert!(others[0].request.url.contains("beta"));
+    assert!(scene.one(at(0)).request.url.contains("acme"), "it has another turn");
+}
+
+/// A large update waits for another one; the others of its client do not, and a clock that is set back holds up neither.
+#[test]
+fn a_large_update_that_waits_for_another_holds_up_nobody() {
+    const BACK: i64 = -2 * 3_600_000;
+    let mut scene = Scene::acme();
+    scene.put("ada", 1, &large(300));
+    scene.put("bob", 2, &large(300));
+    let mut request = Some(scene.one(at(0)));
+    scene.put("cy", 3, r#"{"a": "1"}"#);
+    assert!(scene.one(at(1)).request.url.contains("cy"));
+    scene
+        .drain
+        .clock_set(at(2), Step::between(at(0), at(BACK)), &mut scene.batch);
+    while let Some(dispatch) = request {
+        request = scene.complete(accepted(dispatch.ticket, at(BACK)), at(BACK + 3));
+    }
+    scene.settle();
+    let second = scene.one(at(BACK + 3)).request.body.unwrap();
+    assert!(second.contains("bob"), "{}", &second[..40]);
 }

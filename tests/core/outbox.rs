@@ -132,10 +132,9 @@ impl Outbox {
         let reads = drain.reads(now);
         let mut heads = Vec::new();
         for (read, lane) in reads.iter().enumerate() {
-            let rows = self
-                .rows
-                .iter()
-                .filter(|(id, _)| **id >= lane.from && **id <= lane.up_to)
+            let behind = self.rows.range(lane.from..);
+            let rows = behind
+                .take_while(|(id, _)| **id <= lane.up_to)
                 .filter(|(_, row)| row.client == lane.client.as_str() && row.priority == lane.priority)
                 .take(lane.limit as usize);
             heads.extend(rows.map(|(id, row)| Head {
@@ -151,7 +150,7 @@ impl Outbox {
         let profiles = drain.select(&reads, &heads, now, batch);
         type Key<'r> = (&'r str, &'r str, &'r str);
         let mut rows_of: HashMap<Key<'_>, Vec<(i64, &Row)>> = HashMap::new();
-        for (id, row) in &self.rows {
+        for (id, row) in self.rows.iter().filter(|_| !profiles.is_empty()) {
             let profile = (row.client.as_str(), row.id_kind.as_str(), row.profile.as_str());
             rows_of.entry(profile).or_default().push((*id, row));
         }

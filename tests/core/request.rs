@@ -33,7 +33,10 @@ fn one(name: &str, value: &str) -> FlatAttrs {
 fn made(key: &ProfileKey, attrs: &FlatAttrs, policy: MethodPolicy) -> Vec<Request> {
     let endpoint = Endpoint::default();
     assert_eq!(check_fits(&endpoint, key, attrs, policy), Ok(()));
-    build(&endpoint, key, attrs, policy).expect("requests")
+    let requests = build(&endpoint, key, attrs, policy).expect("requests");
+    let plan = Plan::of(&endpoint, key, attrs, policy).expect("a plan");
+    assert_eq!(plan.parts(), requests.len());
+    requests
 }
 
 /// The pairs of a request, by a decoder that is not ours.

@@ -451,3 +451,35 @@ fn a_batch_of_one_thing_is_not_empty() {
     assert!(!batch.is_empty(), "{batch:?}");
     assert!(!response.is_empty(), "{response:?}");
 }
+
+/// Its attributes are not needed any more, and others may have the memory.
+#[test]
+fn a_large_update_that_waits_to_be_settled_holds_up_no_other_large_one() {
+    let mut drain = Drain::new(Limits {
+        max_in_flight: 10,
+        body_bytes: 0,
+    });
+    drain.set_clients(vec![registered(row_of("acme"), false)], at(0));
+    let mut outbox = Outbox::default();
+    let large = format!("{{\"a\":\"{}\"}}", "v".repeat(50_000));
+    let pairs: Vec<String> = (0..10).map(|n| large.replace("\"a\"", &format!("\"a{n}\""))).collect();
+    let large = pairs.join(",").replace("},{", ",");
+    outbox.put("acme", "ada", 0, 1, &large);
+    outbox.put("acme", "bob", 0, 2, &large);
+    let mut batch = Batch::default();
+    let mut request = outbox.claim(&mut drain, at(0), &mut batch).pop();
+    while let Some(dispatch) = request {
+        request = drain.complete(accepted(dispatch.ticket, at(0)), at(0), 0.5, &mut batch);
+    }
+    assert!(drain.holds_large());
+    let left = Left {
+        locked: [1].into(),
+        ..Left::default()
+    };
+    let later = drain.settled_but(std::mem::take(&mut batch), left);
+    assert!(!later.is_empty());
+    assert!(!drain.holds_large());
+    let sent = outbox.claim(&mut drain, at(1), &mut batch);
+    assert_eq!(sent.len(), 1);
+    assert!(sent[0].request.body.as_ref().unwrap().contains("=bob&"));
+}

@@ -345,10 +345,10 @@ fn a_forecast_goes_by_the_requests_of_the_last_minutes() {
         sent: vec![
             (minute.plus(-600), Class::Fresh.count(100_000)),
             (minute.plus(-2), Class::Fresh.count(0)),
-            (minute, Class::Fresh.count(300)),
+            (minute, Class::Fresh.count(600)),
         ],
         ..facts()
     };
     let now = minute.start().plus(Duration::from_secs(300));
-    assert_eq!(standing(&facts, now).forecast, Some(Duration::from_secs(600)));
+    assert_eq!(standing(&facts, now).forecast, Some(Duration::from_secs(300)));
 }

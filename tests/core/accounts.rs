@@ -121,13 +121,17 @@ fn activity_is_written_once_a_second_while_requests_go_out() {
 /// What is reserved of a minute is what was sent, and little more.
 #[test]
 fn what_is_not_used_is_given_back() {
-    let (mut scene, mut id) = (Scene::acme(), 1);
+    let row = ClientRow {
+        max_in_flight: 50,
+        ..row_of("acme")
+    };
+    let (mut scene, mut id) = (Scene::new(vec![(row, false)]), 1);
     let mut reserved: BTreeMap<Minute, Count> = BTreeMap::new();
     for round in 0..40 {
         let now = at(round * 7_000);
         scene.outbox.now = now;
-        put(&mut scene, id, 30);
-        id += 30;
+        put(&mut scene, id, 50);
+        id += 50;
         while scene.drain.wants_to_claim(now) {
             let dispatches = scene.outbox.claim_only(&mut scene.drain, now, &mut scene.batch);
             let reservations = scene.drain.reservations(&dispatches, now);
@@ -137,7 +141,8 @@ fn what_is_not_used_is_given_back() {
             scene.drain.reserved(reservations);
             for (number, dispatch) in scene.drain.send(dispatches, now).into_iter().enumerate() {
                 scene.complete(accepted(dispatch.ticket, now), now);
-                if number % 5 == 4 {
+                // A pace is known while others are under way, and more is reserved than is needed in the end.
+                if number == 24 {
                     scene.settle();
                 }
             }

@@ -13,7 +13,7 @@ use target_profile_core::redraw;
 
 use super::errors::Fault;
 use super::owner::Outbox;
-use super::{jsonb, unguarded, wake};
+use super::{jsonb, outbox, unguarded, wake};
 use as_made::{COLUMNS, Index, MOST_INDEX_COLUMNS};
 
 /// What an entry brings along; the other columns are new or NULL.
@@ -40,10 +40,10 @@ const TOGETHER: usize = 256;
 /// # Errors
 /// There is no outbox. Whatever else fails is raised by Postgres.
 pub fn insert(rows: &mut [Row<'_>]) -> Result<usize, Fault> {
-    let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
+    let found = Outbox::find().ok_or_else(Fault::no_outbox)?;
     // SAFETY: inside a transaction that may write.
     unsafe {
-        let Some(target) = as_made::Outbox::open(outbox.table) else {
+        let Some(target) = as_made::Outbox::open(found.table) else {
             return Ok(0);
         };
         let room = Room::new(&target, rows.len());
@@ -66,14 +66,19 @@ pub fn insert(rows: &mut [Row<'_>]) -> Result<usize, Fault> {
             let Some(passed_over) = redraw::passed_over(attempts) else {
                 break;
             };
+            let highest = rows.iter().map(|row| row.id).max().unwrap_or(i64::MAX);
+            if !outbox::is_far_from_end(found.sequence, highest) {
+                // A draw may fail there, and a write of a watched row must not: an INSERT can be undone.
+                break;
+            }
             attempts += 1;
             let rows = &mut rows[done..];
             unguarded::guarded(|| {
                 for _ in 0..passed_over {
-                    unguarded::nextval_internal(outbox.sequence, false);
+                    unguarded::nextval_internal(found.sequence, false);
                 }
                 for row in rows {
-                    row.id = unguarded::nextval_internal(outbox.sequence, false);
+                    row.id = unguarded::nextval_internal(found.sequence, false);
                 }
             });
             // The sequence was set back: the worker may have read beyond these ids.

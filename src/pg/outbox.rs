@@ -208,10 +208,14 @@ pub fn draw_id_of_row() -> Result<i64, Fault> {
     }
     let id = subtransaction::attempt(draw).map_err(Fault::Refused)??;
     let sequence = Outbox::find().ok_or_else(Fault::no_outbox)?.sequence;
-    // SAFETY: a sequence.
-    let room = unsafe { most_of(sequence) }.saturating_sub(id);
-    DRAWN.set((transaction, room > FAR));
+    DRAWN.set((transaction, is_far_from_end(sequence, id)));
     Ok(id)
+}
+
+/// Whether drawing more ids of a sequence, after this one, cannot come to its end.
+pub fn is_far_from_end(sequence: pg_sys::Oid, id: i64) -> bool {
+    // SAFETY: inside a transaction.
+    unsafe { most_of(sequence) }.saturating_sub(id) > FAR
 }
 
 /// So many ids may be drawn by all others while a transaction runs.

@@ -503,6 +503,27 @@ fn no_state_of_our_tables_stops_a_write() {
     }
 }
 
+/// An id that is taken is drawn anew, which fails at the end of the sequence.
+#[test]
+fn at_the_end_of_the_sequence_ids_that_are_taken_fail_no_write() {
+    let site = site("sequenceend");
+    site.create_customers();
+    site.db.batch("select target_profile.pause('acme')");
+    for rows in [1, 4] {
+        site.db.batch(
+            "truncate customers; delete from target_profile.outbox; delete from target_profile.dead_letter;
+             select setval('target_profile.outbox_id_seq', 9223372036854775807 - 4);
+             insert into target_profile.outbox (id, client_code, id_kind, profile_id, attrs)
+                select 9223372036854775807 - n, 'acme', 'mboxPC', n::text, '{\"a\": \"1\"}' from generate_series(0, 3) n",
+        );
+        site.db.batch(&format!(
+            "insert into customers select 'c' || n, 'gold', 1 from generate_series(1, {rows}) n"
+        ));
+        assert_eq!(site.count("select count(*) from customers"), rows);
+        assert_eq!(site.count("select count(*) from target_profile.dead_letter"), rows);
+    }
+}
+
 /// As [`lost`], wherever the view is by now.
 fn lost_anywhere(site: &Site) -> i64 {
     let view = site

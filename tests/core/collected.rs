@@ -92,3 +92,15 @@ fn its_bounds_are_small() {
     assert_eq!((FLUSH_ROWS, FLUSH_BYTES), (1_000, 1 << 20));
     assert_eq!((BURY_BYTES, SUBTRANSACTIONS), (1 << 22, 16));
 }
+
+/// A parent that has collected nothing yet is not the outermost one.
+#[test]
+fn what_is_handed_over_to_a_parent_with_nothing_goes_with_it() {
+    let mut collected = Collected::new();
+    assert!(!collected.push(1, 1, "outer"));
+    assert!(!collected.push(3, 1, "inner"));
+    collected.hand_over(3, 2);
+    collected.forget(2);
+    assert_eq!(collected.take(1), ["outer"]);
+    assert!(collected.is_empty());
+}

@@ -219,6 +219,10 @@ fn an_allocation_that_fails_in_the_io_thread_ends_the_worker_alone() {
         ended
     });
     assert!(ended, "it is never the thread's");
-    assert_eq!(site.db.text("select last_error_at is not null from target_profile.worker"), "t");
+    assert_eq!(
+        site.db
+            .text("select last_error_at is not null from target_profile.worker"),
+        "t"
+    );
     assert!(!site.cluster.log_contains("terminated by signal"));
 }

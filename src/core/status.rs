@@ -160,25 +160,29 @@ pub fn standing(facts: &Facts, now: Timestamp) -> Standing {
         }
         ClientState::BackingOff => {
             let opening = facts.opening.as_ref();
+            // A probe is a request as well.
+            let quota_at = quota_resumes_at.filter(|_| facts.waiting > 0);
             (
-                opening.map(|opening| opening.reason.clone()),
+                opening.map(|opening| match quota_at {
+                    Some(_) => format!("{}; and {}", opening.reason, used_up(&ledger)),
+                    None => opening.reason.clone(),
+                }),
                 opening.map(|opening| opening.since),
-                opening.map(|opening| opening.next_try_at),
+                opening.map(|opening| opening.next_try_at).max(quota_at),
             )
         }
         ClientState::Quota => {
-            let reason = if ledger.left(Class::Fresh) > 0 {
-                "backfill_share of daily_quota is used up, and only low priorities wait"
-            } else {
-                "daily_quota is used up"
-            };
             let last = facts
                 .sent
                 .iter()
                 .filter(|(_, sent)| sent.all > 0)
                 .map(|(minute, _)| *minute)
                 .max();
-            (Some(reason.to_owned()), last.map(Minute::start), quota_resumes_at)
+            (
+                Some(used_up(&ledger).to_owned()),
+                last.map(Minute::start),
+                quota_resumes_at,
+            )
         }
         ClientState::Active | ClientState::Idle => (None, None, None),
     };
@@ -219,6 +223,15 @@ fn state(facts: &Facts, ledger: &Ledger) -> ClientState {
         ClientState::Quota
     } else {
         ClientState::Active
+    }
+}
+
+/// What holds the entries that wait for the quota.
+fn used_up(ledger: &Ledger) -> &'static str {
+    if ledger.left(Class::Fresh) > 0 {
+        "backfill_share of daily_quota is used up, and only low priorities wait"
+    } else {
+        "daily_quota is used up"
     }
 }
 

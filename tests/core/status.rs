@@ -109,6 +109,27 @@ fn each_state_says_why_since_when_and_what_is_next() {
     });
     assert_eq!((shown.since, shown.next_try_at), (Some(at(-9_000)), Some(at(4_000))));
     assert_eq!((shown.reason.as_deref(), shown.forecast), (Some("timeout"), None));
+    // A probe that the quota does not admit goes out when it does.
+    let shown = of(Facts {
+        opening: opening(),
+        waiting: 1,
+        waiting_fresh: 1,
+        sent: vec![(Minute::of(now), Class::Fresh.count(100))],
+        ..facts()
+    });
+    assert_eq!(shown.state, ClientState::BackingOff);
+    assert_eq!(shown.next_try_at, Some(Minute::of(now).counts_until()));
+    assert_eq!(shown.reason.as_deref(), Some("timeout; and daily_quota is used up"));
+    let shown = of(Facts {
+        opening: opening(),
+        waiting: 1,
+        sent: vec![(Minute::of(now), Class::Backfill.count(50))],
+        ..facts()
+    });
+    assert_eq!(
+        shown.reason.as_deref(),
+        Some("timeout; and backfill_share of daily_quota is used up, and only low priorities wait")
+    );
     let minute = Minute::of(now);
     let used = |count| Facts {
         waiting: 5,

@@ -651,7 +651,7 @@ impl<'a> History<'a> {
             }
             let sql = "select not exists (select from target_profile.outbox o where client_code = any ($1)
                            and (client_code <> $2 or target_profile._in_flight(client_code, id_kind, profile_id, id)))
-                       and (select backlog = 0 or state = 'quota' from target_profile.status where client_code = $2)";
+                       and (select backlog = 0 or (state in ('quota', 'backing off') and quota_resumes_at is not null) from target_profile.status where client_code = $2)";
             let done: bool = self.stage.db.value(sql, &[&self.clients.as_slice(), &self.clients[2]]);
             done.then_some(())
         });

@@ -31,7 +31,7 @@ use super::errors::{Fault, or_raise};
 use super::outbox::{self, Entry, Origin, Otherwise};
 use super::owner::Outbox;
 use super::session::with_settings;
-use super::{subtransaction, writer};
+use super::{row_version, subtransaction, writer};
 
 thread_local! {
     static COLLECTED: RefCell<Collected<Entry>> = const { RefCell::new(Collected::new()) };
@@ -308,7 +308,7 @@ fn current_subtransaction() -> u32 {
 }
 
 /// Once per backend: callbacks are never taken away, and one more for each transaction would make all of them slow.
-fn register() {
+pub fn register() {
     if !REGISTERED.replace(true) {
         // SAFETY: plain functions of this library, which is never unloaded.
         unsafe {
@@ -329,6 +329,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         | pg_sys::XactEvent::XACT_EVENT_PREPARE
         | pg_sys::XactEvent::XACT_EVENT_ABORT => {
             USED.set(0);
+            row_version::forget();
             COLLECTED.with_borrow_mut(Collected::clear);
             BURIED.with_borrow_mut(Collected::clear);
             LOST.with_borrow_mut(Losses::clear);
@@ -372,6 +373,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
             with_reserve(|| or_raise(write_or_hand_over(subtransaction, parent)));
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            row_version::forget();
             COLLECTED.with_borrow_mut(|collected| collected.forget(subtransaction));
             BURIED.with_borrow_mut(|letters| letters.forget(subtransaction));
             LOST.with_borrow_mut(|lost| lost.forget(subtransaction));

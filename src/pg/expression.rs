@@ -68,7 +68,7 @@ pub fn id(table: pg_sys::Oid, text: &str) -> Result<Id, Fault> {
         let expression = pg_sys::transformExpr(state, expression, pg_sys::ParseExprKind::EXPR_KIND_TRIGGER_WHEN);
         pg_sys::assign_expr_collations(state, expression);
         // Virtual columns are NULL in the row that a trigger gets.
-        let expression = generated::expanded(relation, expression);
+        let expression = generated::expanded(relation, expression, 1);
         let (columns, has_others) = generated::columns(table, expression);
         if has_others {
             return Err(fault(

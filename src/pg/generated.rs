@@ -97,16 +97,16 @@ unsafe fn expression(_relation: pg_sys::Relation, _number: i16) -> Option<*mut p
 /// An expression in which virtual columns are replaced by what they are made of.
 ///
 /// # Safety
-/// A relation that is open, and an expression over it as the first relation.
-pub unsafe fn expanded(relation: pg_sys::Relation, expression: *mut pg_sys::Node) -> *mut pg_sys::Node {
+/// A relation that is open, and an expression over it as the relation of that number.
+pub unsafe fn expanded(relation: pg_sys::Relation, expression: *mut pg_sys::Node, number: i32) -> *mut pg_sys::Node {
     #[cfg(feature = "pg18")]
     // SAFETY: the caller's promise.
     unsafe {
-        pg_sys::expand_generated_columns_in_expr(expression, relation, 1)
+        pg_sys::expand_generated_columns_in_expr(expression, relation, number)
     }
     #[cfg(not(feature = "pg18"))]
     {
-        let _ = relation;
+        let _ = (relation, number);
         expression
     }
 }

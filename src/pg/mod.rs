@@ -34,6 +34,7 @@ pub mod report;
 pub mod result;
 pub mod row_id;
 mod row_update;
+mod row_version;
 mod sequences;
 pub mod session;
 pub mod settings;

@@ -20,9 +20,10 @@ use super::allocator::with_reserve;
 use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{Origin, Otherwise};
 use super::row_update::Values;
+use super::row_version::Newest;
 use super::value::Unread;
 use super::wiring::{self, Arguments, Column, Compared, Id, Mapped, Wiring};
-use super::{collector, row_update, subtransaction, unguarded, value};
+use super::{collector, row_update, row_version, subtransaction, unguarded, value};
 
 /// The trigger function. A row that was inserted, or of which a mapped column changed, is enqueued.
 #[pg_trigger(sql = r#"
@@ -75,12 +76,7 @@ enum Way {
 fn on_event<'a>(trigger: &'a PgTrigger<'a>, way: Way) {
     let event = trigger.event();
     if event.fired_by_insert() || event.fired_by_update() {
-        let change = Change {
-            trigger,
-            data: trigger.trigger_data(),
-            way,
-        };
-        with_reserve(|| or_raise(change.enqueue()));
+        with_reserve(|| or_raise(Change::of(trigger, way).enqueue()));
     }
 }
 
@@ -98,14 +94,37 @@ fn unchanged<'a>(trigger: &'a PgTrigger<'a>) -> Option<PgHeapTuple<'a, Allocated
 struct Change<'a> {
     trigger: &'a PgTrigger<'a>,
     data: &'a pg_sys::TriggerData,
+    /// The row as it is sent.
+    after: pg_sys::HeapTuple,
     way: Way,
 }
 
-impl Change<'_> {
-    fn enqueue(&self) -> Result<(), Fault> {
+impl<'a> Change<'a> {
+    fn of(trigger: &'a PgTrigger<'a>, way: Way) -> Self {
+        let data = trigger.trigger_data();
+        let after = if data.tg_newtuple.is_null() {
+            data.tg_trigtuple
+        } else {
+            data.tg_newtuple
+        };
+        Self {
+            trigger,
+            data,
+            after,
+            way,
+        }
+    }
+
+    fn enqueue(mut self) -> Result<(), Fault> {
         let event = self.trigger.event();
         if !event.fired_after() || !event.fired_for_row() {
             return self.bury(Fault::Trigger(TriggerFault::NotAfterRow), &[]);
+        }
+        // SAFETY: the trigger is being fired after a row was written, which is this one.
+        match unsafe { row_version::newest(self.data, self.after) } {
+            Newest::Given => {}
+            Newest::Version(row) => self.after = row,
+            Newest::Elsewhere => return Ok(()),
         }
         let wiring = match Wiring::of(self.trigger, self.way == Way::Collect) {
             Ok(wiring) => wiring,
@@ -141,7 +160,7 @@ impl Change<'_> {
     }
 
     fn values<'w>(&self, wiring: &'w Wiring, selection: Selection) -> Values<'w> {
-        let row = self.row_after();
+        let row = self.after;
         let mut values = Values::default();
         values.read.reserve(wiring.mapped.len());
         for Mapped { name, column } in &wiring.mapped {
@@ -179,7 +198,7 @@ impl Change<'_> {
     fn id_changed(&self, id: &Id) -> bool {
         match id {
             Id::Column(_, column) => self.changed(column),
-            Id::Expression(_) => match (self.id(id, self.row_before()), self.id(id, self.row_after())) {
+            Id::Expression(_) => match (self.id(id, self.row_before()), self.id(id, self.after)) {
                 (Ok(before), Ok(after)) => before != after,
                 _ => true,
             },
@@ -193,7 +212,7 @@ impl Change<'_> {
         values: &[(&str, Value)],
     ) -> Result<Option<(&'w Rc<Origin>, row_update::Update)>, Fault> {
         let origin = wiring.origin.as_ref().map_err(CoreError::clone)?;
-        let id = self.id(&wiring.id, self.row_after())?.ok_or_else(|| {
+        let id = self.id(&wiring.id, self.after)?.ok_or_else(|| {
             Fault::Trigger(match &wiring.id {
                 Id::Column(name, _) => TriggerFault::NullId(name.clone()),
                 Id::Expression(expression) => TriggerFault::NullIdExpression(expression.as_str().to_owned()),
@@ -215,7 +234,7 @@ impl Change<'_> {
         let id_column = arguments.id_column().filter(|_| self.trigger.event().fired_for_row());
         let profile_id = id_column
             .and_then(|name| wiring::id(self.trigger, name).ok())
-            .and_then(|id| self.id(&id, self.row_after()).ok().flatten());
+            .and_then(|id| self.id(&id, self.after).ok().flatten());
         let update = Unsendable {
             client_code: arguments.client_code(),
             id_kind: arguments.id_kind(),
@@ -239,14 +258,6 @@ impl Change<'_> {
         self.data.tg_trigtuple
     }
 
-    fn row_after(&self) -> pg_sys::HeapTuple {
-        if self.is_update() {
-            self.data.tg_newtuple
-        } else {
-            self.data.tg_trigtuple
-        }
-    }
-
     /// Whether what is sent of a column has changed. Byte for byte, not by the type's equality: `1.0` and `1.00` are equal numbers and
     /// different attributes. Where the same may be stored in different ways, by what would be sent; what cannot be read is found when
     /// it is sent.
@@ -259,10 +270,7 @@ impl Change<'_> {
                 return true;
             }
         }
-        let differs = || match (
-            self.json(self.row_before(), column),
-            self.json(self.row_after(), column),
-        ) {
+        let differs = || match (self.json(self.row_before(), column), self.json(self.after, column)) {
             (Ok(before), Ok(after)) => before != after,
             _ => true,
         };
@@ -274,7 +282,7 @@ impl Change<'_> {
     }
 
     fn image_changed(&self, column: &Column) -> bool {
-        match (self.get(self.row_before(), column), self.get(self.row_after(), column)) {
+        match (self.get(self.row_before(), column), self.get(self.after, column)) {
             (None, None) => false,
             (Some(before), Some(after)) => {
                 // SAFETY: two values of the column's type; one that is stored elsewhere may turn out not to be readable.

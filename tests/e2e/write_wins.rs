@@ -1,10 +1,9 @@
 //! A write of a watched row passes, whatever its values are and whatever was done to the tables of the extension; and each update is in
 //! the outbox, a dead letter, or counted as lost where somebody sees it.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use support::{Cluster, Db, Match, Reply, sqlstate};
 
+use crate::random::{Random, seed};
 use crate::site::Site;
 
 fn site(name: &str) -> Site {
@@ -25,30 +24,6 @@ fn told(site: &Site) -> i64 {
     site.count(
         "select (select count(*) from target_profile.outbox) + (select count(*) from target_profile.dead_letter)",
     )
-}
-
-/// What random choices are made by; printed, so that a failure can be repeated with `WRITE_WINS_SEED`.
-fn seed() -> u64 {
-    let seed = std::env::var("WRITE_WINS_SEED").map_or_else(
-        |_| {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-            u64::from(now.subsec_nanos())
-        },
-        |seed| seed.parse().unwrap(),
-    );
-    println!("WRITE_WINS_SEED={seed}");
-    seed
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end as u64).unwrap()
-    }
 }
 
 /// Texts that one type or another takes for a value.
@@ -179,7 +154,7 @@ fn any_value_of_any_type_is_written() {
     site.db.batch("select target_profile.pause('acme')");
     site.db.batch("create schema if not exists w; create type w.shell");
     site.db.batch(&TYPES.replacen("create schema w;", "", 1));
-    let mut random = Random(seed() | 1);
+    let mut random = Random::new(seed("WRITE_WINS_SEED"));
     let types = site.db.rows(
         "select t.oid::regtype::text from pg_type t left join pg_class c on c.oid = t.typrelid
          where t.typisdefined and t.typtype in ('b', 'c', 'd', 'e', 'm', 'r')

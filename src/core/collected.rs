@@ -14,7 +14,8 @@ pub const FLUSH_BYTES: usize = 1024 * 1024;
 pub const BURY_BYTES: usize = 4 * 1024 * 1024;
 
 /// So many subtransactions a transaction may use up for what is written at the end of its statements. A backend keeps the ids of 64
-/// where others can see them; with more, every snapshot of every session has to look them up.
+/// where others can see them; with more, every snapshot of every session has to look them up. More are used up only where the memory
+/// would grow without bound.
 pub const SUBTRANSACTIONS: u32 = 16;
 
 /// Entries, each kept for the subtransaction that collected it.
@@ -93,6 +94,17 @@ impl<T> Collected<T> {
                 ..inner
             }),
         }
+    }
+
+    /// Whether more is kept than is written at once, by all subtransactions together: what a child collects then must not be handed over
+    /// as well.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        let held = self
+            .levels
+            .iter()
+            .fold(0, |sum: usize, level| sum.saturating_add(level.bytes));
+        held >= self.bytes
     }
 
     /// Whether nothing is kept.

@@ -8,7 +8,8 @@ use target_profile_core::burial::{DeadLetter, Unsendable, spare_id};
 
 use super::clock::{from_postgres, postgres_now};
 use super::errors::{Fault, tell};
-use super::outbox::{Entry, Writable, must_be_writable};
+use super::ids::must_be_writable;
+use super::outbox::{Entry, Writable};
 use super::owner::as_owner_of;
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;

@@ -31,7 +31,7 @@ use super::errors::{Fault, or_raise};
 use super::outbox::{self, Entry, Origin, Otherwise};
 use super::owner::Outbox;
 use super::session::with_settings;
-use super::{row_version, subtransaction, writer};
+use super::{ids, row_version, subtransaction, writer};
 
 thread_local! {
     static COLLECTED: RefCell<Collected<Entry>> = const { RefCell::new(Collected::new()) };
@@ -96,8 +96,8 @@ fn entry(
 ) -> Result<Option<Entry>, Fault> {
     register();
     let drawn = match otherwise {
-        Otherwise::Raise => Ok(outbox::draw_id()?),
-        Otherwise::Bury => outbox::draw_id_of_row(),
+        Otherwise::Raise => Ok(ids::draw()?),
+        Otherwise::Bury => ids::draw_of_row(),
     };
     let entry = |id| Entry {
         id,
@@ -142,7 +142,7 @@ fn push(entry: Entry) -> Result<(), Fault> {
 pub fn bury(update: Unsendable<'_>, reason: &str, at_once: bool) -> Result<(), Fault> {
     register();
     // Dead letters are ordered as entries are.
-    let id = match outbox::draw_id_of_row() {
+    let id = match ids::draw_of_row() {
         Ok(id) => Some(id),
         Err(Fault::ReadOnly) => {
             lose(1, reason);
@@ -197,7 +197,10 @@ fn write(place: Place) -> Result<(), Fault> {
 
 /// Whether a subtransaction may be used up.
 fn may_begin(place: Place) -> bool {
-    place != Place::Statement || USED.get() < SUBTRANSACTIONS
+    place != Place::Statement
+        || USED.get() < SUBTRANSACTIONS
+        || COLLECTED.with_borrow(Collected::is_over)
+        || BURIED.with_borrow(Collected::is_over)
 }
 
 fn attempt<T>(place: Place, work: impl FnOnce() -> Result<T, Fault>) -> Result<T, String> {

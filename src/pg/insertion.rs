@@ -13,7 +13,7 @@ use target_profile_core::redraw;
 
 use super::errors::Fault;
 use super::owner::Outbox;
-use super::{jsonb, outbox, unguarded, wake};
+use super::{ids, jsonb, unguarded, wake};
 use as_made::{COLUMNS, Index, MOST_INDEX_COLUMNS};
 
 /// What an entry brings along; the other columns are new or NULL.
@@ -66,21 +66,15 @@ pub fn insert(rows: &mut [Row<'_>]) -> Result<usize, Fault> {
             let Some(passed_over) = redraw::passed_over(attempts) else {
                 break;
             };
-            let highest = rows.iter().map(|row| row.id).max().unwrap_or(i64::MAX);
-            if !outbox::is_far_from_end(found.sequence, highest) {
-                // A draw may fail there, and a write of a watched row must not: an INSERT can be undone.
+            attempts += 1;
+            // Where the sequence gives no more, an INSERT says so, and can be undone.
+            if !ids::redraw(
+                found.sequence,
+                passed_over,
+                rows[done..].iter_mut().map(|row| &mut row.id),
+            ) {
                 break;
             }
-            attempts += 1;
-            let rows = &mut rows[done..];
-            unguarded::guarded(|| {
-                for _ in 0..passed_over {
-                    unguarded::nextval_internal(found.sequence, false);
-                }
-                for row in rows {
-                    row.id = unguarded::nextval_internal(found.sequence, false);
-                }
-            });
             // The sequence was set back: the worker may have read beyond these ids.
             wake::all_at_commit();
         }

@@ -20,6 +20,7 @@ pub mod errors;
 mod expression;
 mod generated;
 pub mod holds;
+pub mod ids;
 pub mod insertion;
 pub mod jsonb;
 pub mod launcher;

@@ -9,7 +9,6 @@ use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
-use super::clients::local_transaction_id;
 use super::errors::{Fault, warn};
 use super::insertion::{self, Row};
 use super::launcher;
@@ -17,7 +16,7 @@ use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::shared::{self, Slot};
 use super::snapshot::with_transaction_snapshot;
 use super::statement::Statement;
-use super::{deferred, subtransaction, unguarded, wake, writer};
+use super::{deferred, ids, wake, writer};
 
 thread_local! {
     static ENQUEUE: Statement = const {
@@ -45,7 +44,8 @@ thread_local! {
 /// # Errors
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
-    let id = draw_id()?;
+    let id = ids::draw()?;
+    tell_once_that_nothing_drains();
     let enqueued_by = writer::name(writer::current());
     let mut rows = [Row {
         id,
@@ -139,7 +139,7 @@ pub struct Origin {
 /// An entry that has its id and is not yet written.
 #[derive(Debug)]
 pub struct Entry {
-    /// From [`draw_id`].
+    /// From [`ids`].
     pub id: i64,
     /// Who wrote the row.
     pub writer: pg_sys::Oid,
@@ -166,85 +166,6 @@ impl Entry {
     /// How much memory it takes, near enough.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.memory()
-    }
-}
-
-/// An id for an entry that this transaction is going to write.
-///
-/// # Errors
-/// The transaction may not write, or there is no outbox.
-pub fn draw_id() -> Result<i64, Fault> {
-    must_be_writable()?;
-    tell_once_that_nothing_drains();
-    draw()
-}
-
-fn draw() -> Result<i64, Fault> {
-    must_be_writable()?;
-    let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
-    // SAFETY: inside a transaction that may write. The transaction's id comes before the entry's, which the worker counts on
-    // (target_profile_core::horizon).
-    Ok(unsafe {
-        unguarded::guarded(|| {
-            unguarded::GetTopTransactionId();
-            unguarded::nextval_internal(outbox.sequence, false)
-        })
-    })
-}
-
-/// An id for an entry of a row that is being written, whatever is wrong with the sequence. The first one in a transaction is drawn in
-/// a subtransaction (which has no id); those that follow cannot fail: the lock is held, and the end of the sequence is far.
-///
-/// # Errors
-/// Why there is none.
-pub fn draw_id_of_row() -> Result<i64, Fault> {
-    thread_local! {
-        static DRAWN: Cell<(u32, bool)> = const { Cell::new((0, false)) };
-    }
-    // SAFETY: inside a transaction.
-    let transaction = unsafe { local_transaction_id() };
-    if DRAWN.get() == (transaction, true) {
-        return draw();
-    }
-    let id = subtransaction::attempt(draw).map_err(Fault::Refused)??;
-    let sequence = Outbox::find().ok_or_else(Fault::no_outbox)?.sequence;
-    DRAWN.set((transaction, is_far_from_end(sequence, id)));
-    Ok(id)
-}
-
-/// Whether drawing more ids of a sequence, after this one, cannot come to its end.
-pub fn is_far_from_end(sequence: pg_sys::Oid, id: i64) -> bool {
-    // SAFETY: inside a transaction.
-    unsafe { most_of(sequence) }.saturating_sub(id) > FAR
-}
-
-/// So many ids may be drawn by all others while a transaction runs.
-const FAR: i64 = 1 << 40;
-
-/// The last value that a sequence gives.
-///
-/// # Safety
-/// Inside a transaction.
-unsafe fn most_of(sequence: pg_sys::Oid) -> i64 {
-    // SAFETY: a look-up in the system cache; the tuple is released when its copy has been made.
-    unsafe {
-        let tuple = pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::SEQRELID as i32, sequence.into());
-        if tuple.is_null() {
-            return 0;
-        }
-        let column = |number: i16| {
-            let mut is_null = true;
-            pg_sys::SysCacheGetAttr(pg_sys::SysCacheIdentifier::SEQRELID as i32, tuple, number, &mut is_null)
-        };
-        // seqincrement, seqmax and seqcycle, none of which is ever NULL.
-        let (increment, most, cycles) = (
-            column(4).value() as i64,
-            column(5).value() as i64,
-            column(8).value() != 0,
-        );
-        let most = if increment > 0 && !cycles { most } else { 0 };
-        pg_sys::ReleaseSysCache(tuple);
-        most
     }
 }
 
@@ -345,19 +266,6 @@ impl Drop for Writable {
     fn drop(&mut self) {
         // SAFETY: what `again` read.
         unsafe { pg_sys::XactReadOnly = self.was_read_only }
-    }
-}
-
-/// Whether the transaction may write.
-///
-/// # Errors
-/// It may not.
-pub fn must_be_writable() -> Result<(), Fault> {
-    // SAFETY: plain readers of the backend's state.
-    if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
-        Err(Fault::ReadOnly)
-    } else {
-        Ok(())
     }
 }
 

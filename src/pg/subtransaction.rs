@@ -62,7 +62,7 @@ fn within<T>(work: impl FnOnce() -> T + UnwindSafe) -> Result<T, Box<CaughtError
 }
 
 /// What the error says, if it ends nothing but what was attempted.
-fn message(error: Box<CaughtError>) -> String {
+pub fn message(error: Box<CaughtError>) -> String {
     match *error {
         CaughtError::PostgresError(report) | CaughtError::ErrorReport(report)
             if has_reserve() && !ends_more(report.sql_error_code()) =>

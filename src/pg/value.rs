@@ -95,6 +95,19 @@ enum Trust {
     TooLarge(usize),
 }
 
+/// For a look-up by one key.
+const NOTHING: pg_sys::Datum = pg_sys::Datum::null();
+
+/// Whether all of a value is in its row, as it is: reading one that is compressed or stored elsewhere may fail.
+///
+/// # Safety
+/// A value of variable length.
+pub unsafe fn is_stored_here(datum: pg_sys::Datum) -> bool {
+    let stored: *const pg_sys::varlena = datum.cast_mut_ptr();
+    // SAFETY: the caller's promise.
+    unsafe { varlena::varatt_is_4b_u(stored) || varlena::varatt_is_1b(stored) && !varlena::varatt_is_1b_e(stored) }
+}
+
 /// # Safety
 /// As [`to_json`]; not a domain.
 unsafe fn trust(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Trust {
@@ -120,11 +133,9 @@ unsafe fn trust(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Trust {
             | pg_sys::BYTEAOID => true,
             _ => pg_sys::get_typlen(oid) == -1,
         };
-        let mut is_stored_here = true;
+        let mut is_here = true;
         if is_varlena {
-            let stored: *const pg_sys::varlena = datum.cast_mut_ptr();
-            is_stored_here =
-                varlena::varatt_is_4b_u(stored) || varlena::varatt_is_1b(stored) && !varlena::varatt_is_1b_e(stored);
+            is_here = is_stored_here(datum);
             let bytes = pg_sys::toast_raw_datum_size(datum);
             if bytes > READ_BYTES {
                 return Trust::TooLarge(bytes);
@@ -136,8 +147,18 @@ unsafe fn trust(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Trust {
                 oid,
                 pg_sys::RECORDOID | pg_sys::RECORDARRAYOID | pg_sys::XMLOID | pg_sys::XMLARRAYOID
             );
-        let is_enum = !is_own && pg_sys::get_typtype(oid) == pg_sys::TYPTYPE_ENUM as std::ffi::c_char;
-        if is_stored_here && (is_own || is_enum) {
+        let is_enum = || {
+            pg_sys::get_typtype(oid) == pg_sys::TYPTYPE_ENUM as std::ffi::c_char
+                // A superuser may have deleted it.
+                && pg_sys::SearchSysCacheExists(
+                    pg_sys::SysCacheIdentifier::ENUMOID as i32,
+                    datum,
+                    NOTHING,
+                    NOTHING,
+                    NOTHING,
+                )
+        };
+        if is_here && (is_own || is_enum()) {
             Trust::Cannot
         } else {
             Trust::May

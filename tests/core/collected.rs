@@ -104,3 +104,25 @@ fn what_is_handed_over_to_a_parent_with_nothing_goes_with_it() {
     assert_eq!(collected.take(1), ["outer"]);
     assert!(collected.is_empty());
 }
+
+#[test]
+fn what_all_levels_hold_together_is_bounded() {
+    let mut collected = Collected::with_bounds(usize::MAX, 100);
+    assert!(!collected.is_over());
+    for child in 2..6 {
+        assert!(!collected.is_over(), "{child}");
+        assert!(!collected.push(child, 25, child));
+        collected.hand_over(child, 1);
+    }
+    assert!(collected.is_over(), "four times 25");
+    assert!(!collected.push(6, 1, 6), "the child itself has hardly anything");
+    assert!(collected.is_over());
+    collected.forget(6);
+    assert!(collected.is_over());
+    assert_eq!(collected.take(1), [2, 3, 4, 5]);
+    assert!(!collected.is_over());
+    let mut endless = Collected::with_bounds(usize::MAX, usize::MAX);
+    let _ = endless.push(1, usize::MAX, ());
+    let _ = endless.push(2, usize::MAX, ());
+    assert!(endless.is_over(), "the sum does not overflow");
+}

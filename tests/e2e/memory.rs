@@ -226,3 +226,30 @@ fn an_allocation_that_fails_in_the_io_thread_ends_the_worker_alone() {
     );
     assert!(!site.cluster.log_contains("terminated by signal"));
 }
+
+#[test]
+fn a_session_holds_bounded_dead_letters_however_many_blocks_with_exceptions_there_are() {
+    let site = Site::with(
+        Cluster::builder("blocks")
+            .fsync(false)
+            .conf("log_min_messages", "fatal"),
+    );
+    site.db.batch(
+        "create table t (id text, n text);
+         select target_profile.watch('t', 'acme', 'mbox3rdPartyId', 'id', '{n}')",
+    );
+    let writer = site.cluster.db();
+    writer.batch("set client_min_messages = error; insert into t values ('good', 'x'), ('bad/one', 'x')");
+    let pid: i32 = writer.value("select pg_backend_pid()", &[]);
+    let before = own(pid);
+    // 4,000 dead letters of 20 kB.
+    writer.batch(
+        "begin; do $$ begin for i in 1..4000 loop
+             begin insert into t values ('bad/' || i, repeat('x', 20000)); exception when no_data_found then null; end;
+         end loop; end $$",
+    );
+    let grown = own(pid).saturating_sub(before) / MIB;
+    writer.batch("commit");
+    assert!(grown < 40, "{grown} MiB for 80 MB of dead letters");
+    assert_eq!(site.count("select count(*) from target_profile.dead_letter"), 4_001);
+}

@@ -499,6 +499,89 @@ fn at_the_end_of_the_sequence_ids_that_are_taken_fail_no_write() {
     }
 }
 
+#[test]
+fn a_sequence_that_is_set_to_its_end_at_any_time_fails_no_write() {
+    let site = site("sequenceset");
+    helpers(&site);
+    let other = site.cluster.db();
+    for way in WAYS {
+        set_up(&site, way);
+        let writer = site.cluster.db();
+        writer.batch("set client_min_messages = error; begin; insert into crm.customers values ('first', 'x')");
+        for (nth, end) in [i64::MAX, 1, i64::MAX - 1, i64::MAX].into_iter().enumerate() {
+            other.query("select setval('target_profile.outbox_id_seq', $1)", &[&end]);
+            for statement in [
+                "insert into crm.customers values ('g1', 'x'), ('b/1', 'x'), ('g2', 'y')",
+                "savepoint s",
+                "update crm.customers set tier = tier || 'z'",
+                if nth % 2 == 0 { "release s" } else { "rollback to s" },
+            ] {
+                let ran = writer.try_batch(statement);
+                ran.unwrap_or_else(|error| panic!("{way}, {nth}: {statement}: {}", support::cluster::describe(&error)));
+            }
+        }
+        writer.batch("commit");
+        // 1, 4 times 3; and of two rounds the updates of 4 and 10 rows.
+        assert_eq!(told(&site), 1 + 12 + 4 + 10, "{way}");
+        // A draw that has failed holds nothing.
+        other.batch("select setval('target_profile.outbox_id_seq', 1000)");
+        writer.batch("insert into crm.customers values ('last', 'x')");
+    }
+}
+
+#[test]
+fn a_value_that_the_catalog_or_the_disk_has_lost_fails_no_write() {
+    let site = site("lostvalues");
+    site.db.batch("select target_profile.pause('acme')");
+    for way in WAYS {
+        // The trigger of a watch leaves the comparison to the executor, which reads what is stored elsewhere.
+        let column = if way.contains("watch") {
+            "mood mood"
+        } else {
+            "mood mood, note text"
+        };
+        let wiring = if way.contains("watch") {
+            "select target_profile.watch('lost', 'acme', 'mbox3rdPartyId', 'id', '{n,mood}')"
+        } else {
+            "create trigger to_target after insert or update on lost for each row
+             execute function target_profile_trigger('acme', 'mbox3rdPartyId', 'id', 'n', 'mood', 'note')"
+        };
+        site.db.batch(&format!(
+            "drop table if exists lost; drop type if exists mood;
+             create type mood as enum ('sad', 'glad');
+             create table lost (id text, n int, {column});
+             {wiring};
+             insert into lost (id, n, mood) values ('a', 1, 'glad'), ('b', 1, 'sad');
+             delete from pg_enum where enumlabel = 'glad' and enumtypid = 'mood'::regtype"
+        ));
+        if !way.contains("watch") {
+            site.db.batch(
+                "alter table lost alter note set storage external;
+                 update lost set note = repeat('x', 10000) where id = 'b'",
+            );
+            if site.count("select count(*) from pg_available_extensions where name = 'pg_surgery'") > 0 {
+                site.db.batch(
+                    "create extension if not exists pg_surgery;
+                     select heap_force_kill(reltoastrelid, array['(0,1)']::tid[]) from pg_class where oid = 'lost'::regclass",
+                );
+                let read = site.db.try_batch("select md5(note) from lost");
+                assert!(read.is_err(), "the value is lost");
+            }
+        }
+        site.db
+            .batch("delete from target_profile.outbox; delete from target_profile.dead_letter");
+        for statement in [
+            "update lost set n = 2",
+            "insert into lost (id, n) values ('c', 3)",
+            "update lost set n = n where id <> 'c'",
+        ] {
+            let ran = site.db.try_batch(statement);
+            ran.unwrap_or_else(|error| panic!("{way}: {statement}: {}", support::cluster::describe(&error)));
+        }
+        assert!(told(&site) >= 3, "{way}: {}", told(&site));
+    }
+}
+
 /// As [`lost`], wherever the view is by now.
 fn lost_anywhere(site: &Site) -> i64 {
     let view = site

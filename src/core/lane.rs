@@ -24,6 +24,8 @@ pub struct Lane {
     pub exhausted_beyond: bool,
     /// A range, both ends included, to be read again.
     pub revisit: Option<(i64, i64)>,
+    /// In that range nothing waits for what failures have made of it.
+    pub forgiven: bool,
 }
 
 impl Default for Lane {
@@ -34,6 +36,7 @@ impl Default for Lane {
             next_beyond: i64::MIN,
             exhausted_beyond: false,
             revisit: None,
+            forgiven: false,
         }
     }
 }

@@ -988,24 +988,6 @@ fn a_reset_keeps_what_is_known_of_the_clock() {
     assert!(scene.outbox.dead.is_empty(), "it is a few milliseconds old");
 }
 
-/// What waits for its time is held in memory, so it is bounded: the rest stays in the table.
-#[test]
-fn lanes_are_not_read_on_while_ten_thousand_profiles_wait() {
-    let mut scene = Scene::new(vec![(
-        ClientRow {
-            delay: 3_600_000_000,
-            ..row_of("acme")
-        },
-        false,
-    )]);
-    for id in 1..=10_500 {
-        scene.outbox.put("acme", &format!("p{id}"), 0, id, r#"{"a": "1"}"#);
-    }
-    scene.drain.new_work();
-    assert!(scene.claim_all(at(0)).is_empty());
-    assert!((10_000..10_100).contains(&scene.outbox.heads.get()));
-}
-
 /// What was still to be sent of an update is gone: somebody has discarded its entry.
 #[test]
 fn entries_of_which_all_has_arrived_are_accepted_without_a_request() {

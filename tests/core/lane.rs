@@ -14,6 +14,7 @@ fn read(next: i64) -> Lane {
         next_beyond: 1_000,
         exhausted_beyond: true,
         revisit: None,
+        forgiven: false,
     }
 }
 

@@ -43,5 +43,6 @@ mod time;
 mod trouble;
 mod verdict;
 mod version;
+mod waiting;
 mod wal;
 mod watch;

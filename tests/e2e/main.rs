@@ -22,6 +22,7 @@ mod io_thread;
 mod launcher;
 mod locks;
 mod long_life;
+mod many_waiting;
 mod memory;
 mod merging;
 mod nested;

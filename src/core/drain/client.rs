@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use super::lanes::gaps;
 use super::parked::Parked;
@@ -16,9 +17,8 @@ use crate::quota::{Class, Ledger, Quota};
 use crate::settings::ClientSettings;
 use crate::time::Timestamp;
 
-/// How many profiles of a client may wait in memory for their time (a retry, a delay). Beyond it the lanes
-/// are not read on: memory stays bounded, the rest waits in the table.
-pub(super) const PARKED_LIMIT: usize = 10_000;
+/// So many lanes of a client are looked into at a time: with more, other clients would wait.
+pub(super) const LANES: usize = 64;
 
 /// So many deliveries of a client may wait until somebody gives their entries free. Beyond it nothing more is sent: it could
 /// not be settled either.
@@ -50,6 +50,10 @@ pub(super) struct Client {
     pub(super) unsettled: usize,
     /// Highest priority first.
     pub(super) lanes: BTreeMap<Reverse<i16>, Lane>,
+    /// Lanes below those that are known were not looked for.
+    pub(super) cut: bool,
+    /// The lanes below are the next ones to be read.
+    pub(super) read_below: Option<Reverse<i16>>,
     pub(super) parked: Parked,
     /// Attributes that have arrived, of profiles whose split update has not arrived as a whole.
     partial: HashMap<ProfileKey, Partial>,
@@ -73,6 +77,8 @@ impl Client {
             held: false,
             unsettled: 0,
             lanes: BTreeMap::new(),
+            cut: false,
+            read_below: None,
             parked: Parked::default(),
             partial: HashMap::new(),
             short: false,
@@ -89,8 +95,43 @@ impl Client {
             self.breaker = Breaker::default();
             self.breaker_moved = true;
             self.budget = RetryBudget::default();
-            // Nor do they wait for what the failures had made of them.
-            self.parked.make_due();
+        }
+        // Nor do they wait for what the failures had made of them.
+        if self.parked.forgive_retries() {
+            self.read_waiting(|_| true);
+            for lane in self.lanes.values_mut() {
+                lane.forgiven = lane.revisit.is_some();
+            }
+        }
+    }
+
+    /// Has the lanes read from their front, in which profiles wait that are due now and not kept in memory.
+    pub(super) fn read_due_beyond(&mut self, now: Timestamp) {
+        self.parked.advance(now);
+        self.budget.fill(now);
+        let retries = self.retries_admitted();
+        for class in [Class::Fresh, Class::Backfill] {
+            // A pass that has begun comes to its end first: what is due is found by it, wherever it stands.
+            let is_read = self
+                .lanes
+                .iter()
+                .any(|(priority, lane)| Class::of(priority.0) == class && lane.revisit.is_some());
+            if !is_read && self.parked.wants_beyond(class, retries, now) {
+                self.read_waiting(|of| of == class);
+            }
+        }
+    }
+
+    fn read_waiting(&mut self, is_meant: impl Fn(Class) -> bool) {
+        for class in [Class::Fresh, Class::Backfill] {
+            if is_meant(class) {
+                self.parked.forget_beyond(class);
+            }
+        }
+        for (priority, lane) in &mut self.lanes {
+            if is_meant(Class::of(priority.0)) {
+                lane.reread();
+            }
         }
     }
 
@@ -124,13 +165,33 @@ impl Client {
         self.budget.admits() || self.breaker.opening().is_some()
     }
 
-    pub(super) fn lanes_readable(&self) -> bool {
-        self.parked.len() < PARKED_LIMIT
+    /// The ranges of priorities, both ends excluded, in which no lane is known. Those below all lanes that are known are left out while
+    /// enough of these have to be read.
+    pub(super) fn unknown_priorities(&self) -> Vec<(i32, i32)> {
+        let mut gaps = gaps(self.lanes.keys().map(|p| i32::from(p.0)));
+        if self.has_enough_lanes()
+            && let Some(lowest) = self.lanes.keys().next_back()
+        {
+            gaps.retain(|(above, _)| *above >= i32::from(lowest.0));
+        }
+        gaps
     }
 
-    /// The ranges of priorities, both ends excluded, in which no lane is known.
-    pub(super) fn unknown_priorities(&self) -> Vec<(i32, i32)> {
-        gaps(self.lanes.keys().map(|p| i32::from(p.0)))
+    pub(super) fn has_enough_lanes(&self) -> bool {
+        self.lanes.values().filter(|lane| lane.may_have_more()).count() >= LANES
+    }
+
+    /// The lanes that are read next: from one cycle to the next others, if there are many.
+    pub(super) fn lanes_in_turn(&self) -> impl Iterator<Item = (&Reverse<i16>, &Lane)> {
+        let first = self.read_below.map_or(Bound::Unbounded, Bound::Excluded);
+        let last = self
+            .read_below
+            .map_or(Bound::Excluded(Reverse(i16::MAX)), Bound::Included);
+        let is_all = self.read_below.is_none();
+        self.lanes
+            .range((first, Bound::Unbounded))
+            .chain(self.lanes.range((Bound::Unbounded, last)).filter(move |_| !is_all))
+            .filter(|(_, lane)| lane.may_have_more())
     }
 
     /// When a request may go out, as far as the quota admits one; `None`: not before something else happens.
@@ -166,11 +227,10 @@ impl Client {
         [Class::Fresh, Class::Backfill]
             .into_iter()
             .filter_map(|class| {
-                let lanes = self.lanes_readable()
-                    && self
-                        .lanes
-                        .iter()
-                        .any(|(priority, lane)| Class::of(priority.0) == class && lane.may_have_more());
+                let lanes = self
+                    .lanes
+                    .iter()
+                    .any(|(priority, lane)| Class::of(priority.0) == class && lane.may_have_more());
                 let fresh = if lanes {
                     Some(now)
                 } else {

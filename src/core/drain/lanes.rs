@@ -1,8 +1,10 @@
 //! The lanes, one for each priority of a client: which there are, and which have to be read again.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
-use super::Drain;
+use super::client::{Client, LANES};
+use super::{Busy, Drain};
 use crate::client_code::ClientCode;
 use crate::horizon::{Observed, Snapshot};
 
@@ -43,6 +45,9 @@ impl Drain {
         if !self.enabled || !std::mem::take(&mut self.look_for_lanes) {
             return Vec::new();
         }
+        for client in self.clients.values_mut() {
+            client.cut = client.has_enough_lanes();
+        }
         self.clients
             .iter()
             .filter(|(_, client)| !client.paused)
@@ -51,6 +56,45 @@ impl Drain {
                     .unknown_priorities()
                     .into_iter()
                     .map(|(above, below)| (code.clone(), above, below))
+            })
+            .collect()
+    }
+
+    /// Lanes that have been read to their end and of which nothing waits or is under way are forgotten, if a client has many. With a
+    /// few, it costs less to know where each of them ends: rows that were deleted may still have to be passed over.
+    pub(super) fn forget_lanes(&mut self) {
+        if self.clients.values().any(|client| client.lanes.len() > LANES) {
+            let busy = self.busy_lanes();
+            for (code, client) in &mut self.clients {
+                let Client { lanes, parked, .. } = client;
+                if lanes.len() > LANES {
+                    let waiting = parked.all_priorities();
+                    lanes.retain(|priority, lane| {
+                        lane.may_have_more()
+                            || waiting.contains(&priority.0)
+                            || busy.contains(&(code.clone(), priority.0))
+                    });
+                }
+            }
+        }
+        for client in self.clients.values_mut() {
+            if client.cut && !client.has_enough_lanes() {
+                client.cut = false;
+                self.look_for_lanes = true;
+            }
+        }
+    }
+
+    fn busy_lanes(&self) -> HashSet<(ClientCode, i16)> {
+        self.busy
+            .iter()
+            .filter_map(|(key, busy)| {
+                let wait = match busy {
+                    Busy::Selected(turn) => turn.wait,
+                    Busy::UnderWay(ticket) => self.deliveries.get(ticket)?.turn.wait,
+                    Busy::Aside => self.aside.iter().find(|(aside, _)| aside == key)?.1,
+                };
+                Some((key.client.clone(), wait.priority))
             })
             .collect()
     }

@@ -1,7 +1,7 @@
 //! The profiles of one client that wait for their time (a retry, a delay, what did not go with the last request).
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::id::ProfileKey;
 use crate::quota::Class;
@@ -24,6 +24,10 @@ pub(super) struct Wait {
 /// By the id of the oldest entry.
 type ByAge = BTreeSet<(i64, ProfileKey)>;
 
+/// How many profiles of a client may wait in memory for their time. Of more, those that are due first are kept: the rest waits in the
+/// table, and its lanes are read again when the first of it is due.
+const LIMIT: usize = 10_000;
+
 /// Profiles that wait, each once: those whose time has not come by their time, the others by priority and age.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
@@ -31,6 +35,8 @@ pub(super) struct Parked {
     /// By class and kind (a retry or not), so that what one of them waits for is found at once.
     early: BTreeMap<(Class, bool), BTreeSet<(Timestamp, ProfileKey)>>,
     due: BTreeMap<(Reverse<i16>, bool), ByAge>,
+    /// When the first of those that wait in the table is due.
+    beyond: BTreeMap<(Class, bool), Timestamp>,
 }
 
 impl Parked {
@@ -44,17 +50,57 @@ impl Parked {
 
     /// When the first of a class and kind is due; the beginning of time if it is already.
     pub(super) fn first_due(&self, class: Class, retry: bool) -> Option<Timestamp> {
-        let due = self
-            .due
-            .iter()
-            .any(|((priority, kind), set)| Class::of(priority.0) == class && *kind == retry && !set.is_empty());
-        if due {
+        if self.has_due(class, retry) {
             return Some(Timestamp::from_unix_micros(i64::MIN));
         }
-        self.early.get(&(class, retry))?.first().map(|(at, _)| *at)
+        let early = self.early.get(&(class, retry)).and_then(BTreeSet::first);
+        let beyond = self.beyond.get(&(class, retry)).copied();
+        early.map(|(at, _)| *at).into_iter().chain(beyond).min()
     }
 
+    fn has_due(&self, class: Class, retry: bool) -> bool {
+        self.due
+            .iter()
+            .any(|((priority, kind), set)| Class::of(priority.0) == class && *kind == retry && !set.is_empty())
+    }
+
+    /// Whether a profile of this class that waits in the table could go at `now`, and none of those in memory can instead.
+    pub(super) fn wants_beyond(&self, class: Class, with_retries: bool, now: Timestamp) -> bool {
+        [false, true].into_iter().any(|retry| {
+            (with_retries || !retry)
+                && self.beyond.get(&(class, retry)).is_some_and(|at| *at <= now)
+                && !self.has_due(class, retry)
+        })
+    }
+
+    /// The lanes of the class are read from their front: they say anew what waits in the table.
+    pub(super) fn forget_beyond(&mut self, class: Class) {
+        self.beyond.retain(|(of, _), _| *of != class);
+    }
+
+    /// Keeps the profile until its time; or another one in its place, if too many are kept.
     pub(super) fn park(&mut self, key: ProfileKey, wait: Wait) {
+        self.keep(key, wait);
+        while self.of.len() > LIMIT {
+            let Some(last) = self.last() else { break };
+            if let Some(Wait {
+                due, priority, retry, ..
+            }) = self.take(&last)
+            {
+                let beyond = self.beyond.entry((Class::of(priority), retry)).or_insert(due);
+                *beyond = due.min(*beyond);
+            }
+        }
+    }
+
+    /// The one that goes last.
+    fn last(&self) -> Option<ProfileKey> {
+        let early = self.early.values().filter_map(BTreeSet::last).max();
+        let due = || self.due.values().rev().find_map(BTreeSet::last);
+        early.map(|(_, key)| key).or_else(|| due().map(|(_, key)| key)).cloned()
+    }
+
+    fn keep(&mut self, key: ProfileKey, wait: Wait) {
         self.take(&key);
         self.early
             .entry((Class::of(wait.priority), wait.retry))
@@ -63,13 +109,19 @@ impl Parked {
         self.of.insert(key, wait);
     }
 
-    /// Another entry of a profile that waits has been read: the highest priority counts.
-    pub(super) fn raise(&mut self, key: &ProfileKey, priority: i16) {
-        if let Some(wait) = self.of.get(key)
-            && wait.priority < priority
-        {
-            let wait = Wait { priority, ..*wait };
-            self.park(key.clone(), wait);
+    /// An entry of a profile that waits has been read: the highest priority counts, and of the entry that it waits for the earlier time,
+    /// which somebody may have set.
+    pub(super) fn raise(&mut self, key: &ProfileKey, read: Wait) {
+        if let Some(wait) = self.of.get(key) {
+            let is_earlier = wait.id == read.id && read.due < wait.due;
+            if is_earlier || wait.priority < read.priority {
+                let raised = Wait {
+                    due: if is_earlier { read.due } else { wait.due },
+                    priority: wait.priority.max(read.priority),
+                    ..*wait
+                };
+                self.keep(key.clone(), raised);
+            }
         }
     }
 
@@ -99,25 +151,44 @@ impl Parked {
                 early.insert((at, key));
             }
         }
+        for at in self.beyond.values_mut() {
+            *at = step.of(*at);
+        }
     }
 
-    /// All of them may go at once.
-    pub(super) fn make_due(&mut self) {
-        self.advance(Timestamp::from_unix_micros(i64::MAX));
+    /// Those whose last request failed may go at once. The answer is whether some of them wait in the table.
+    pub(super) fn forgive_retries(&mut self) -> bool {
+        for class in [Class::Fresh, Class::Backfill] {
+            for (_, key) in self.early.remove(&(class, true)).into_iter().flatten() {
+                self.is_due(key);
+            }
+        }
+        self.beyond.keys().any(|(_, retry)| *retry)
+    }
+
+    /// The priorities of all that wait in memory.
+    pub(super) fn all_priorities(&self) -> HashSet<i16> {
+        self.of.values().map(|wait| wait.priority).collect()
     }
 
     /// Those whose time has come by `now` may go.
     pub(super) fn advance(&mut self, now: Timestamp) {
-        for ((_, retry), early) in &mut self.early {
-            while early.first().is_some_and(|(at, _)| *at <= now) {
-                let Some((_, key)) = early.pop_first() else { break };
-                if let Some(wait) = self.of.get(&key) {
-                    self.due
-                        .entry((Reverse(wait.priority), *retry))
-                        .or_default()
-                        .insert((wait.id, key));
-                }
+        let mut come = Vec::new();
+        for early in self.early.values_mut() {
+            while let Some((_, key)) = early.first().filter(|(at, _)| *at <= now).cloned() {
+                early.pop_first();
+                come.push(key);
             }
+        }
+        for key in come {
+            self.is_due(key);
+        }
+    }
+
+    fn is_due(&mut self, key: ProfileKey) {
+        if let Some(wait) = self.of.get(&key) {
+            let place = (Reverse(wait.priority), wait.retry);
+            self.due.entry(place).or_default().insert((wait.id, key));
         }
     }
 

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::client::Client;
+use super::client::{Client, LANES};
 use super::parked::Wait;
 use super::places::Places;
 use super::{Busy, Drain, Head, LanePart, LaneRead, Turn};
@@ -16,18 +16,30 @@ use crate::retry::RETRY_AFTER_CAP;
 use crate::settlement::Batch;
 use crate::time::Timestamp;
 
+/// So many rows of a lane are read at a time, or more if there is room for more.
+const PAGE: u32 = 32;
+
+/// From so many profiles on that wait for their time, most of what is read is theirs: [`REVISIT_LIMIT`] rows are read at a time.
+const PAGED: usize = 1_000;
+
 impl Drain {
     /// What to read now.
     pub fn reads(&mut self, now: Timestamp) -> Vec<LaneRead> {
         self.advance_ledgers(now);
+        for client in self.clients.values_mut() {
+            client.read_due_beyond(now);
+        }
         let places = self.places();
         let drawn = self.horizon.drawn();
         let mut reads = Vec::new();
+        let mut read_below = Vec::new();
         for (code, client) in self.in_turn() {
-            if !client.lanes_readable() {
-                continue;
-            }
-            for (priority, lane) in &client.lanes {
+            let last = client
+                .lanes_in_turn()
+                .nth(LANES)
+                .map(|_| client.lanes_in_turn().nth(LANES - 1));
+            read_below.push((code.clone(), last.flatten().map(|(priority, _)| *priority)));
+            for (priority, lane) in client.lanes_in_turn().take(LANES) {
                 let room = client.room(Class::of(priority.0), places, now);
                 if room == 0 {
                     continue;
@@ -46,13 +58,23 @@ impl Drain {
                     read(LanePart::Again, from, up_to, REVISIT_LIMIT);
                 }
                 // At least a page full: rows of profiles that are under way or wait are passed over.
-                let limit = u32::try_from(room.max(32)).unwrap_or(u32::MAX);
+                let page = if client.parked.len() < PAGED {
+                    PAGE
+                } else {
+                    REVISIT_LIMIT
+                };
+                let limit = u32::try_from(room).unwrap_or(u32::MAX).max(page);
                 if !lane.exhausted {
                     read(LanePart::Front, lane.next, drawn, limit);
                 }
                 if !lane.exhausted_beyond {
                     read(LanePart::Beyond, lane.next_beyond.max(behind(drawn)), i64::MAX, limit);
                 }
+            }
+        }
+        for (code, below) in read_below {
+            if let Some(client) = self.clients.get_mut(&code) {
+                client.read_below = below;
             }
         }
         reads
@@ -98,6 +120,7 @@ impl Drain {
             }
         }
         self.turn = self.turn.wrapping_add(1);
+        self.forget_lanes();
         selection.profiles
     }
 
@@ -126,6 +149,11 @@ impl Drain {
             return false;
         };
         let class = Class::of(read.priority);
+        let is_forgiven = read.part == LanePart::Again
+            && client
+                .lanes
+                .get(&Reverse(read.priority))
+                .is_some_and(|lane| lane.forgiven);
         let mut passed = None;
         let mut all = true;
         for row in rows {
@@ -142,6 +170,7 @@ impl Drain {
             let wait = Wait {
                 due: row
                     .next_attempt_at
+                    .filter(|_| !is_forgiven)
                     .map_or(written, |at| at.min(now.plus(RETRY_AFTER_CAP)))
                     .max(written.plus(client.settings.delay)),
                 priority: read.priority,
@@ -156,14 +185,10 @@ impl Drain {
                     delivery.note_more(wait);
                 }
             } else if client.parked.contains(&key) {
-                client.parked.raise(&key, read.priority);
+                client.parked.raise(&key, wait);
             } else {
                 let admitted = !wait.retry || client.retries_admitted();
                 if wait.due > now || !admitted {
-                    if !client.lanes_readable() {
-                        all = false;
-                        break;
-                    }
                     client.parked.park(key, wait);
                 } else if client.room(class, selection.places, now) > 0 {
                     selection.add(key, wait, client, &mut self.busy, now);
@@ -185,6 +210,7 @@ impl Drain {
                     (false, Some(id)) => Some((behind(id), read.up_to)),
                     (false, None) => lane.revisit,
                 };
+                lane.forgiven &= lane.revisit.is_some();
                 false
             }
             LanePart::Front => {

@@ -21,6 +21,7 @@ pub mod launcher;
 pub mod limits;
 pub mod losses;
 pub mod names;
+pub mod newest;
 pub mod pace;
 pub mod quota;
 pub mod redraw;

@@ -6,11 +6,11 @@
 //! the newest version that the trigger's WHEN lets pass.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
 use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::pg_sys;
+use target_profile_core::newest::{Known, Place, Way};
 
 use super::{collector, generated, subtransaction};
 
@@ -47,29 +47,13 @@ pub unsafe fn newest(data: &pg_sys::TriggerData, given: pg_sys::HeapTuple) -> Ne
 
 /// The transaction, or one of its subtransactions, was rolled back: versions may be gone, and others in their places.
 pub fn forget() {
-    PATH.with_borrow_mut(|path| *path = None);
+    KNOWN.set(None);
     ROLLED_BACK.set(ROLLED_BACK.get().wrapping_add(1));
 }
 
-/// A place in a table.
-type Place = (u32, u16);
-
-/// The versions of one row, as they were followed last: the events of all of them come here, and must not follow them all again.
-struct Path {
-    trigger: pg_sys::Oid,
-    /// Older than `best`.
-    older: HashSet<Place>,
-    /// The newest that WHEN lets pass.
-    best: Place,
-    /// The newest.
-    last: Place,
-}
-
-/// So many places are remembered.
-const REMEMBERED: usize = 1 << 20;
-
 thread_local! {
-    static PATH: RefCell<Option<Path>> = const { RefCell::new(None) };
+    /// What the trigger has followed last.
+    static KNOWN: RefCell<Option<(pg_sys::Oid, Known)>> = const { RefCell::new(None) };
     static ROLLED_BACK: Cell<u64> = const { Cell::new(0) };
 }
 
@@ -144,26 +128,19 @@ unsafe fn follow(data: &pg_sys::TriggerData, given: pg_sys::HeapTuple) -> Newest
     unsafe {
         let trigger = &*data.tg_trigger;
         let rolled_back = ROLLED_BACK.get();
-        let mut known = PATH
+        let known = KNOWN
             .take()
-            .filter(|path| path.trigger == trigger.tgoid && keeps_places(&*data.tg_relation));
+            .filter(|(of, _)| *of == trigger.tgoid && keeps_places(&*data.tg_relation));
+        let mut way = Way::new(place_of(given), known.map(|(_, known)| known));
         let when = When::of(data.tg_relation, trigger);
         let slots = [Slot::of(data.tg_relation), Slot::of(data.tg_relation)];
-        let mut older = HashSet::new();
-        let mut best = None;
-        // Where the way has led, and how much of it lies before the best version.
-        let (mut way, mut before_best) = (Vec::new(), 0);
-        let (mut at, mut row, mut turn) = (place_of(given), given, 0);
+        let (mut row, mut turn) = (given, 0);
         let is_moved = loop {
-            if let Some(path) = known.take_if(|path| path.older.contains(&at)) {
-                let Some(last) = slots[turn].fetch(path.last) else {
+            if let Some(last) = way.shortcut() {
+                let Some(last) = slots[turn].fetch(last) else {
                     break false;
                 };
-                older = path.older;
-                older.extend(way.drain(..));
-                way.push(path.best);
-                (best, before_best) = (Some(path.best), 0);
-                (at, row, turn) = (path.last, last, 1 - turn);
+                (row, turn) = (last, 1 - turn);
             }
             let place = match next(row) {
                 Next::None => break false,
@@ -173,29 +150,19 @@ unsafe fn follow(data: &pg_sys::TriggerData, given: pg_sys::HeapTuple) -> Newest
             let Some(newer) = slots[turn].fetch(place) else {
                 break false;
             };
-            way.push(at);
-            if when.as_ref().is_none_or(|when| when.lets_pass(row, newer)) {
-                (best, before_best) = (Some(place), way.len());
-            }
-            (at, row, turn) = (place, newer, 1 - turn);
+            way.go_on(place, when.as_ref().is_none_or(|when| when.lets_pass(row, newer)));
+            (row, turn) = (newer, 1 - turn);
         };
-        older.extend(way.drain(..before_best));
         let found = if is_moved && sends_what_is_inserted(data) {
             Newest::Elsewhere
         } else {
-            best.and_then(|best| slots[turn].fetch(best))
+            way.best()
+                .and_then(|best| slots[turn].fetch(best))
                 .map_or(Newest::Given, |row| Newest::Version(pg_sys::heap_copytuple(row)))
         };
-        let path = best.map_or(known, |best| {
-            Some(Path {
-                trigger: trigger.tgoid,
-                older,
-                best,
-                last: at,
-            })
-        });
         // A condition may have done anything.
-        PATH.set(path.filter(|path| path.older.len() <= REMEMBERED && ROLLED_BACK.get() == rolled_back));
+        let known = way.end().filter(|_| ROLLED_BACK.get() == rolled_back);
+        KNOWN.set(known.map(|known| (trigger.tgoid, known)));
         found
     }
 }

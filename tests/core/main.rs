@@ -26,6 +26,7 @@ mod limits;
 mod listening;
 mod losses;
 mod names;
+mod newest;
 mod outbox;
 mod pace;
 mod places;

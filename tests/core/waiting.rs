@@ -140,6 +140,26 @@ fn resume_has_everything_tried_at_once() {
 }
 
 #[test]
+fn what_resume_has_let_go_goes_also_if_more_of_it_is_read() {
+    let mut scene = Scene::acme();
+    waiting(&mut scene, 1, |_| 20 * HOUR);
+    assert!(send_all(&mut scene, 0).is_empty());
+    let resumed = Registration {
+        resumed_at: Some(at(1)),
+        ..registered(row_of("acme"), false)
+    };
+    scene.drain.set_clients(vec![resumed], at(1));
+    // A retry waits for its budget while an entry of a higher priority is read.
+    scene.outbox.put("acme", "p1", 9, 2, r#"{"b": "1"}"#);
+    scene.drain.new_work();
+    let mut sent = Vec::new();
+    for minute in 0..60 {
+        sent.extend(send_all(&mut scene, 1 + minute * 60_000));
+    }
+    assert_eq!(sent, ["p1"]);
+}
+
+#[test]
 fn resume_leaves_a_delay_as_it_is() {
     let delayed = || ClientRow {
         delay: HOUR * 1_000,

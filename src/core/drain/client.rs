@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::Bound;
 
 use super::lanes::gaps;
 use super::parked::Parked;
@@ -105,8 +104,8 @@ impl Client {
         }
     }
 
-    /// Has the lanes read from their front, in which profiles wait that are due now and not kept in memory.
-    pub(super) fn read_due_beyond(&mut self, now: Timestamp) {
+    /// It is `now`: whose time has come may go. Lanes in which such profiles wait, and are not kept in memory, are read from their front.
+    pub(super) fn advance(&mut self, now: Timestamp) {
         self.parked.advance(now);
         self.budget.fill(now);
         let retries = self.retries_admitted();
@@ -181,17 +180,13 @@ impl Client {
         self.lanes.values().filter(|lane| lane.may_have_more()).count() >= LANES
     }
 
-    /// The lanes that are read next: from one cycle to the next others, if there are many.
+    /// The lanes that may have more, those first whose turn it is.
     pub(super) fn lanes_in_turn(&self) -> impl Iterator<Item = (&Reverse<i16>, &Lane)> {
-        let first = self.read_below.map_or(Bound::Unbounded, Bound::Excluded);
-        let last = self
-            .read_below
-            .map_or(Bound::Excluded(Reverse(i16::MAX)), Bound::Included);
-        let is_all = self.read_below.is_none();
-        self.lanes
-            .range((first, Bound::Unbounded))
-            .chain(self.lanes.range((Bound::Unbounded, last)).filter(move |_| !is_all))
-            .filter(|(_, lane)| lane.may_have_more())
+        let lanes = || self.lanes.iter().filter(|(_, lane)| lane.may_have_more());
+        let is_below = |(priority, _): &(&Reverse<i16>, &Lane)| Some(**priority) > self.read_below;
+        lanes()
+            .filter(move |lane| is_below(lane))
+            .chain(lanes().filter(move |lane| !is_below(lane)))
     }
 
     /// When a request may go out, as far as the quota admits one; `None`: not before something else happens.

@@ -160,6 +160,10 @@ impl Parked {
     pub(super) fn forgive_retries(&mut self) -> bool {
         for class in [Class::Fresh, Class::Backfill] {
             for (_, key) in self.early.remove(&(class, true)).into_iter().flatten() {
+                // Also after another entry of the profile has been read.
+                if let Some(wait) = self.of.get_mut(&key) {
+                    wait.due = Timestamp::from_unix_micros(i64::MIN);
+                }
                 self.is_due(key);
             }
         }

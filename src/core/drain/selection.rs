@@ -27,19 +27,18 @@ impl Drain {
     pub fn reads(&mut self, now: Timestamp) -> Vec<LaneRead> {
         self.advance_ledgers(now);
         for client in self.clients.values_mut() {
-            client.read_due_beyond(now);
+            client.advance(now);
         }
         let places = self.places();
         let drawn = self.horizon.drawn();
         let mut reads = Vec::new();
         let mut read_below = Vec::new();
         for (code, client) in self.in_turn() {
-            let last = client
-                .lanes_in_turn()
-                .nth(LANES)
-                .map(|_| client.lanes_in_turn().nth(LANES - 1));
-            read_below.push((code.clone(), last.flatten().map(|(priority, _)| *priority)));
-            for (priority, lane) in client.lanes_in_turn().take(LANES) {
+            let lanes: Vec<_> = client.lanes_in_turn().take(LANES + 1).collect();
+            let is_cut = lanes.len() > LANES;
+            let last = lanes.iter().take(LANES).next_back().filter(|_| is_cut);
+            read_below.push((code.clone(), last.map(|(priority, _)| **priority)));
+            for (priority, lane) in lanes.into_iter().take(LANES) {
                 let room = client.room(Class::of(priority.0), places, now);
                 if room == 0 {
                     continue;
@@ -104,8 +103,6 @@ impl Drain {
             let Some(client) = self.clients.get_mut(&code) else {
                 continue;
             };
-            client.parked.advance(now);
-            client.budget.fill(now);
             for priority in client.priorities() {
                 self.select_due(&code, priority, now, &mut selection);
                 let mut read_on = false;

@@ -1,5 +1,5 @@
--- The age of a dead letter that is sent again counts from then. attrs comes as it is stored: whether it is fetched, the worker decides
--- by its size.
+-- That the client's code is not less: as in read_lanes.sql. The age of a dead letter that is sent again counts from then. attrs comes as it
+-- is stored: whether it is fetched, the worker decides by its size.
 SELECT profile.number::pg_catalog.int4, entry.id, entry.attrs, entry.attempts, entry.enqueued_at, entry.retried
 FROM unnest($1, $2, $3) WITH ORDINALITY AS profile (client_code, id_kind, profile_id, number)
 CROSS JOIN LATERAL (
@@ -7,6 +7,7 @@ CROSS JOIN LATERAL (
         o.attrs
     FROM target_profile.outbox o
     WHERE o.client_code = profile.client_code AND o.id_kind = profile.id_kind AND o.profile_id = profile.profile_id
+      AND o.client_code >= profile.client_code
     ORDER BY o.client_code, o.id_kind, o.profile_id, o.id
     LIMIT $4
 ) entry

@@ -31,6 +31,7 @@ mod old_library;
 mod outsiders;
 mod own_entries;
 mod pg_upgrade;
+mod plans;
 mod planted;
 mod published;
 mod quiet;

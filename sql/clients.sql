@@ -295,18 +295,28 @@ AS $$
         WHERE o.client_code = $1
           AND NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = $1)
         RETURNING o.*
+    ), placed AS MATERIALIZED (
+        SELECT g.id, taken.taken, CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END AS letter_id
+        FROM gone g
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
+    ), overtaken AS (
+        INSERT INTO target_profile.overtaken (id, attr)
+        SELECT p.letter_id, since.attr
+        FROM placed p JOIN gone g USING (id)
+        CROSS JOIN LATERAL target_profile._overtaken(g.id, g.client_code, g.id_kind, g.profile_id) since
+        WHERE p.taken AND g.retried_at IS NOT NULL
+        ON CONFLICT DO NOTHING
     ), buried AS (
         INSERT INTO target_profile.dead_letter
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
              last_outcome, reason, enqueued_by)
-        SELECT CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END,
+        SELECT p.letter_id,
             g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, greatest(g.attempts, 0),
             g.next_attempt_at, g.last_outcome,
-            CASE WHEN taken.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
+            CASE WHEN p.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
                 ELSE 'the client was removed' END,
             g.enqueued_by
-        FROM gone g
-        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
+        FROM gone g JOIN placed p USING (id)
         RETURNING 1
     )
     SELECT target_profile._check_moved('dead_letter', (SELECT count(*) FROM gone), (SELECT count(*) FROM buried))

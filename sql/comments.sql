@@ -80,7 +80,10 @@ COMMENT ON COLUMN target_profile.dead_letter.discarded_at IS 'When it was discar
 COMMENT ON COLUMN target_profile.dead_letter.enqueued_by IS 'As in outbox';
 COMMENT ON COLUMN target_profile.dead_letter.raw IS 'It never was in the outbox: attrs is what the row had, not yet checked';
 COMMENT ON TABLE target_profile.overtaken IS
-    'Attributes of dead letters that newer updates have set since; retry leaves them out';
+    'As superseded, of single dead letters: those that have got another id, and those of version 0.1.0';
+COMMENT ON TABLE target_profile.superseded IS
+    'Attributes that newer updates of a profile have set since its dead letters were enqueued; retry leaves them out';
+COMMENT ON COLUMN target_profile.superseded.before_id IS 'Dead letters with ids below this one leave the attribute out: those above 0 if it is above 1, and the others otherwise';
 
 COMMENT ON TABLE target_profile.activity IS
     'Per client and minute what was sent and how it ended: the ledger of the quota, and a time series';
@@ -176,6 +179,7 @@ COMMENT ON FUNCTION target_profile._drop_response_partition(name) IS 'Internal: 
 COMMENT ON FUNCTION target_profile._drop_response_partitions(timestamptz) IS 'Internal: drops some of those that are over, for the library of 0.1.0';
 COMMENT ON FUNCTION target_profile._uncounted_responses() IS 'Internal: responses that activity does not count yet';
 COMMENT ON FUNCTION target_profile._close_activity() IS 'Internal: accounts for what a crash has left open';
+COMMENT ON FUNCTION target_profile._overtaken(bigint, text, text, text) IS 'Internal: attributes that newer updates have set since';
 COMMENT ON FUNCTION target_profile._put_back(bigint[]) IS 'Internal: moves dead letters to the outbox';
 COMMENT ON FUNCTION target_profile._spare_id() IS 'Internal: an id below all that the sequence gives';
 COMMENT ON FUNCTION target_profile._raise_no_dead_letter(bigint) IS 'Internal: the error for an id that is no dead letter''s';

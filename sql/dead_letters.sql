@@ -8,7 +8,7 @@ DECLARE
     letter target_profile.dead_letter;
     checked record;
 BEGIN
-    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'superseded', 'outbox');
     SELECT * INTO letter FROM target_profile.dead_letter d WHERE d.id = retry.id FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_no_dead_letter(retry.id);
@@ -30,8 +30,9 @@ BEGIN
             HINT = 'Fix the cause and call target_profile.retry again, write the row again, or discard the dead letter with target_profile.discard.';
     END IF;
     IF NOT EXISTS (
-        SELECT FROM jsonb_object_keys(checked.attrs::jsonb) name
-        WHERE NOT EXISTS (SELECT FROM target_profile.overtaken o WHERE o.id = retry.id AND o.attr = name COLLATE "C"))
+        SELECT name COLLATE "C" FROM jsonb_object_keys(checked.attrs::jsonb) name
+        EXCEPT
+        SELECT target_profile._overtaken(letter.id, letter.client_code, letter.id_kind, letter.profile_id))
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'object_not_in_prerequisite_state',
@@ -54,7 +55,7 @@ DECLARE
     asked bigint;
     fault text;
 BEGIN
-    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'superseded', 'outbox');
     IF NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = retry_all.client_code) THEN
         PERFORM target_profile._raise_unregistered(retry_all.client_code);
     END IF;
@@ -64,9 +65,10 @@ BEGIN
         WHERE d.client_code = retry_all.client_code AND d.failed_at >= retry_all.since AND d.discarded_at IS NULL
         FOR UPDATE
     ), checked AS (
-        SELECT l.id, c.attrs, coalesce(c.fault, CASE WHEN NOT EXISTS (
-                SELECT FROM jsonb_object_keys(c.attrs::jsonb) name
-                WHERE NOT EXISTS (SELECT FROM target_profile.overtaken o WHERE o.id = l.id AND o.attr = name COLLATE "C"))
+        SELECT l.id, coalesce(c.fault, CASE WHEN NOT EXISTS (
+                SELECT name COLLATE "C" FROM jsonb_object_keys(c.attrs::jsonb) name
+                EXCEPT
+                SELECT target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id))
             THEN 'newer updates of the profile have set all of its attributes' END) AS fault
         FROM letter l
         CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
@@ -100,6 +102,19 @@ BEGIN
 END
 $$;
 
+-- Attributes that newer updates of the profile have set since: whoever sends the dead letter again leaves them out.
+CREATE FUNCTION target_profile._overtaken(id bigint, client_code text, id_kind text, profile_id text)
+    RETURNS TABLE (attr text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT o.attr FROM target_profile.overtaken o WHERE o.id = $1
+    UNION
+    SELECT s.attr
+    FROM target_profile.superseded s
+    WHERE s.client_code = $2 AND s.id_kind = $3 AND s.profile_id = $4
+      AND s.before_id > $1 AND (s.before_id > 1) = ($1 > 0);
+$$;
+
 -- Moves dead letters that were checked to the outbox. They keep their ids, so that entries which were written later and still
 -- wait win over them, and their attempts and age count anew. One whose id another entry has (the sequence was set back) gets one below
 -- all others; what newer updates have set since goes with it.
@@ -117,7 +132,10 @@ AS $$
         DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1)
     ), overtaken AS (
         INSERT INTO target_profile.overtaken (id, attr)
-        SELECT l.entry_id, v.attr FROM letter l JOIN target_profile.overtaken v ON v.id = l.id WHERE l.entry_id <> l.id
+        SELECT l.entry_id, gone.attr
+        FROM letter l
+        CROSS JOIN LATERAL target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id) gone (attr)
+        WHERE l.entry_id <> l.id
         ON CONFLICT DO NOTHING
     ), back AS (
         INSERT INTO target_profile.outbox

@@ -1,5 +1,8 @@
 -- Last of all, when everything is there.
 
+-- What pg_dump must keep of the tables that an upgrade adds: behind all others, as the upgrade adds them.
+SELECT pg_catalog.pg_extension_config_dump('target_profile.superseded', '');
+
 -- What PUBLIC may do with new functions, and what the default privileges of the installing role grant, to whomever: nobody but the owner
 -- is to read a token because new tables are readable here.
 DO $$

@@ -31,7 +31,7 @@ BEGIN
     IF level IN ('reader', 'admin') THEN
         RETURN QUERY
         SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
-        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker',
+        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'superseded', 'activity', 'backing_off', 'status', 'worker',
             'watched_table', 'watch_state', 'backfill_run', 'backfill_progress']) t;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text

@@ -128,11 +128,24 @@ CREATE INDEX dead_letter_profile ON target_profile.dead_letter (client_code, id_
 
 -- Attributes of dead letters that newer updates of the profile have set since: sent again, they are left out, so that no older
 -- value follows a newer one. A table of its own and not a column: the worker must not wait for the lock of somebody who is
--- about to retry a dead letter.
+-- about to retry a dead letter. The rows here are those of version 0.1.0, and those of dead letters that have got another id.
 CREATE TABLE target_profile.overtaken (
     id bigint,
     attr text COLLATE "C",
     PRIMARY KEY (id, attr)
+);
+
+-- The same of all dead letters of a profile at once, so that an update costs what it sets, however many dead letters its profile has: what
+-- those with ids below before_id say about the attribute. A row speaks of dead letters with ids above 0 if before_id is above 1, and of
+-- the others otherwise: their ids do not say when an entry was enqueued. before_id is part of the key so that nobody's lock on a row
+-- is ever waited for.
+CREATE TABLE target_profile.superseded (
+    client_code text COLLATE "C",
+    id_kind text COLLATE "C",
+    profile_id text COLLATE "C",
+    attr text COLLATE "C",
+    before_id bigint,
+    PRIMARY KEY (client_code, id_kind, profile_id, attr, before_id)
 );
 
 -- The quota's ledger and the time series in one. What a client may send is reserved here before it is sent; a crash turns all

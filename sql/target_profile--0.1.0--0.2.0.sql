@@ -612,7 +612,7 @@ BEGIN
     IF level IN ('reader', 'admin') THEN
         RETURN QUERY
         SELECT 'SELECT', 'TABLE target_profile.' || quote_ident(t)
-        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'activity', 'backing_off', 'status', 'worker',
+        FROM unnest(ARRAY['outbox', 'response', 'dead_letter', 'overtaken', 'superseded', 'activity', 'backing_off', 'status', 'worker',
             'watched_table', 'watch_state', 'backfill_run', 'backfill_progress']) t;
         RETURN QUERY
         SELECT 'EXECUTE', 'FUNCTION ' || f::text
@@ -648,6 +648,26 @@ BEGIN
 END
 $$;
 
+-- What overtaken says of one dead letter, of all of a profile at once, so that an update costs what it sets, however many dead letters its profile has: what
+-- those with ids below before_id say about the attribute. A row speaks of dead letters with ids above 0 if before_id is above 1, and of
+-- the others otherwise: their ids do not say when an entry was enqueued. before_id is part of the key so that nobody's lock on a row
+-- is ever waited for.
+CREATE TABLE target_profile.superseded (
+    client_code text COLLATE "C",
+    id_kind text COLLATE "C",
+    profile_id text COLLATE "C",
+    attr text COLLATE "C",
+    before_id bigint,
+    PRIMARY KEY (client_code, id_kind, profile_id, attr, before_id)
+);
+COMMENT ON TABLE target_profile.superseded IS
+    'Attributes that newer updates of a profile have set since its dead letters were enqueued; retry leaves them out';
+COMMENT ON COLUMN target_profile.superseded.before_id IS 'Dead letters with ids below this one leave the attribute out: those above 0 if it is above 1, and the others otherwise';
+COMMENT ON TABLE target_profile.overtaken IS
+    'As superseded, of single dead letters: those that have got another id, and those of version 0.1.0';
+SELECT target_profile._revoke_defaults('superseded');
+SELECT pg_extension_config_dump('target_profile.superseded', '');
+
 -- Who has a level has what it now comprises.
 DO $$
 DECLARE
@@ -673,6 +693,7 @@ BEGIN
             EXECUTE format('GRANT SELECT ON target_profile.backfill_progress TO %s', holder.name);
         END IF;
         IF holder.reads THEN
+            EXECUTE format('GRANT SELECT ON target_profile.superseded TO %s', holder.name);
             EXECUTE format('GRANT EXECUTE ON FUNCTION target_profile._in_flight(text, text, text, bigint), '
                 'target_profile._fate(bigint, oid), target_profile._last_response(bigint, timestamptz) TO %s', holder.name);
         END IF;
@@ -712,12 +733,12 @@ $$;
 -- PostgreSQL 17 on.)
 DELETE FROM pg_shdepend d
 WHERE d.dbid = (SELECT b.oid FROM pg_database b WHERE b.datname = current_database()) AND d.deptype = 'i'
-  AND ((d.classid = 'pg_class'::regclass AND d.objid = 'target_profile.backfill_progress'::regclass)
+  AND ((d.classid = 'pg_class'::regclass AND d.objid IN ('target_profile.backfill_progress'::regclass, 'target_profile.superseded'::regclass))
     OR (d.classid = 'pg_proc'::regclass AND d.objid IN (
         'target_profile._in_flight(text, text, text, bigint)'::regprocedure, 'target_profile._fate(bigint, oid)'::regprocedure,
         'target_profile._last_response(bigint, timestamptz)'::regprocedure)));
 DELETE FROM pg_init_privs p
-WHERE p.classoid = 'pg_class'::regclass AND p.objoid = 'target_profile.backfill_progress'::regclass;
+WHERE p.classoid = 'pg_class'::regclass AND p.objoid IN ('target_profile.backfill_progress'::regclass, 'target_profile.superseded'::regclass);
 UPDATE pg_init_privs i
 SET initprivs = ARRAY(
     SELECT kept FROM unnest(i.initprivs) kept
@@ -976,6 +997,21 @@ BEGIN
 END
 $$;
 
+-- Attributes that newer updates of the profile have set since: whoever sends the dead letter again leaves them out.
+CREATE FUNCTION target_profile._overtaken(id bigint, client_code text, id_kind text, profile_id text)
+    RETURNS TABLE (attr text)
+    LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT o.attr FROM target_profile.overtaken o WHERE o.id = $1
+    UNION
+    SELECT s.attr
+    FROM target_profile.superseded s
+    WHERE s.client_code = $2 AND s.id_kind = $3 AND s.profile_id = $4
+      AND s.before_id > $1 AND (s.before_id > 1) = ($1 > 0);
+$$;
+REVOKE ALL ON FUNCTION target_profile._overtaken(bigint, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION target_profile._overtaken(bigint, text, text, text) IS 'Internal: attributes that newer updates have set since';
+
 CREATE OR REPLACE FUNCTION target_profile.retry(id bigint) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
@@ -984,7 +1020,7 @@ DECLARE
     letter target_profile.dead_letter;
     checked record;
 BEGIN
-    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'superseded', 'outbox');
     SELECT * INTO letter FROM target_profile.dead_letter d WHERE d.id = retry.id FOR UPDATE;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_no_dead_letter(retry.id);
@@ -1006,8 +1042,9 @@ BEGIN
             HINT = 'Fix the cause and call target_profile.retry again, write the row again, or discard the dead letter with target_profile.discard.';
     END IF;
     IF NOT EXISTS (
-        SELECT FROM jsonb_object_keys(checked.attrs::jsonb) name
-        WHERE NOT EXISTS (SELECT FROM target_profile.overtaken o WHERE o.id = retry.id AND o.attr = name COLLATE "C"))
+        SELECT name COLLATE "C" FROM jsonb_object_keys(checked.attrs::jsonb) name
+        EXCEPT
+        SELECT target_profile._overtaken(letter.id, letter.client_code, letter.id_kind, letter.profile_id))
     THEN
         RAISE EXCEPTION USING
             ERRCODE = 'object_not_in_prerequisite_state',
@@ -1029,7 +1066,7 @@ DECLARE
     asked bigint;
     fault text;
 BEGIN
-    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'outbox');
+    PERFORM target_profile._check_owners('dead_letter', 'overtaken', 'superseded', 'outbox');
     IF NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = retry_all.client_code) THEN
         PERFORM target_profile._raise_unregistered(retry_all.client_code);
     END IF;
@@ -1039,9 +1076,10 @@ BEGIN
         WHERE d.client_code = retry_all.client_code AND d.failed_at >= retry_all.since AND d.discarded_at IS NULL
         FOR UPDATE
     ), checked AS (
-        SELECT l.id, c.attrs, coalesce(c.fault, CASE WHEN NOT EXISTS (
-                SELECT FROM jsonb_object_keys(c.attrs::jsonb) name
-                WHERE NOT EXISTS (SELECT FROM target_profile.overtaken o WHERE o.id = l.id AND o.attr = name COLLATE "C"))
+        SELECT l.id, coalesce(c.fault, CASE WHEN NOT EXISTS (
+                SELECT name COLLATE "C" FROM jsonb_object_keys(c.attrs::jsonb) name
+                EXCEPT
+                SELECT target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id))
             THEN 'newer updates of the profile have set all of its attributes' END) AS fault
         FROM letter l
         CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
@@ -1248,18 +1286,28 @@ AS $$
         WHERE o.client_code = $1
           AND NOT EXISTS (SELECT FROM target_profile.client c WHERE c.client_code = $1)
         RETURNING o.*
+    ), placed AS MATERIALIZED (
+        SELECT g.id, taken.taken, CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END AS letter_id
+        FROM gone g
+        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
+    ), overtaken AS (
+        INSERT INTO target_profile.overtaken (id, attr)
+        SELECT p.letter_id, since.attr
+        FROM placed p JOIN gone g USING (id)
+        CROSS JOIN LATERAL target_profile._overtaken(g.id, g.client_code, g.id_kind, g.profile_id) since
+        WHERE p.taken AND g.retried_at IS NOT NULL
+        ON CONFLICT DO NOTHING
     ), buried AS (
         INSERT INTO target_profile.dead_letter
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
              last_outcome, reason, enqueued_by)
-        SELECT CASE WHEN taken.taken THEN target_profile._spare_id() ELSE g.id END,
+        SELECT p.letter_id,
             g.client_code, g.id_kind, g.profile_id, g.attrs, g.priority, g.source, g.enqueued_at, greatest(g.attempts, 0),
             g.next_attempt_at, g.last_outcome,
-            CASE WHEN taken.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
+            CASE WHEN p.taken THEN format('the client was removed; it was entry %s, an id that another dead letter has', g.id)
                 ELSE 'the client was removed' END,
             g.enqueued_by
-        FROM gone g
-        CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM target_profile.dead_letter l WHERE l.id = g.id)) taken (taken)
+        FROM gone g JOIN placed p USING (id)
         RETURNING 1
     )
     SELECT target_profile._check_moved('dead_letter', (SELECT count(*) FROM gone), (SELECT count(*) FROM buried))
@@ -1282,7 +1330,10 @@ AS $$
         DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1)
     ), overtaken AS (
         INSERT INTO target_profile.overtaken (id, attr)
-        SELECT l.entry_id, v.attr FROM letter l JOIN target_profile.overtaken v ON v.id = l.id WHERE l.entry_id <> l.id
+        SELECT l.entry_id, gone.attr
+        FROM letter l
+        CROSS JOIN LATERAL target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id) gone (attr)
+        WHERE l.entry_id <> l.id
         ON CONFLICT DO NOTHING
     ), back AS (
         INSERT INTO target_profile.outbox

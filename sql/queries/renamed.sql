@@ -2,7 +2,7 @@
 -- pg_extension.extconfig lists them in the order of sql/tables.sql, whatever they are called now. After ALTER EXTENSION … DROP TABLE
 -- those behind it have moved up: a relation that has one of the names is called as it was made.
 WITH names (list) AS (
-    VALUES ('{binding,client,outbox,outbox_id_seq,dead_letter,overtaken,activity,response_id_seq,watched_table,backfill_run,backfill_run_id_seq}'::pg_catalog.text[])
+    VALUES ('{binding,client,outbox,outbox_id_seq,dead_letter,overtaken,activity,response_id_seq,watched_table,backfill_run,backfill_run_id_seq,superseded}'::pg_catalog.text[])
 )
 SELECT pg_catalog.format('target_profile.%s is called %s now', made.name, made.relation::pg_catalog.regclass)
 FROM names

@@ -21,7 +21,7 @@ const EXTENSION: &CStr = c"target_profile";
 const WRITTEN: [&CStr; 3] = [c"client", c"outbox", c"dead_letter"];
 
 /// `extconfig` as sql/tables.sql makes it; sql/queries/renamed.sql has the same list.
-const MADE: [&CStr; 11] = [
+const MADE: [&CStr; 12] = [
     c"binding",
     c"client",
     c"outbox",
@@ -33,6 +33,7 @@ const MADE: [&CStr; 11] = [
     c"watched_table",
     c"backfill_run",
     c"backfill_run_id_seq",
+    c"superseded",
 ];
 
 /// The extension's own number; `None`: it is not installed.

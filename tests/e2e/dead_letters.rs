@@ -1,7 +1,7 @@
 //! Dead letters: sent again, without an old value ever following a newer one, or gone on purpose.
 
 use support::cluster::{Db, sqlstate};
-use support::{Match, Reply};
+use support::{Match, Mode, Reply, wait};
 use tokio_postgres::error::DbError;
 
 use crate::site::{SOON, Site};
@@ -402,4 +402,113 @@ fn a_retried_entry_overtakes_nothing_that_is_newer_because_it_went_with_a_new_on
     assert_eq!(state(&site, newer), "accepted");
     assert_eq!(site.sent_value("p", "b").as_deref(), Some("newer"));
     assert_eq!(site.sent_value("p", "a").as_deref(), Some("newest"));
+}
+
+/// An update costs what it sets, however many dead letters its profile has, and the clients beside it do not wait for it.
+#[test]
+fn thousands_of_dead_letters_of_a_profile_cost_a_newer_update_nothing() {
+    let site = Site::new("many_letters");
+    site.add_client("other");
+    let letters = |ids: &str, profile: &str| {
+        site.db.batch(&format!(
+            "insert into target_profile.dead_letter
+                 (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
+             select n, 'acme', 'mbox3rdPartyId', '{profile}', '{{\"a1\": 1, \"kept\": 1}}', 0, '', now(), 1, ''
+             from {ids} n"
+        ));
+    };
+    letters("generate_series(1, 2000)", "p");
+    letters("generate_series(-1999, 0)", "p");
+    site.db.batch("select setval('target_profile.outbox_id_seq', 10000)");
+    let attrs = "(select jsonb_object_agg('a' || n, 2) from generate_series(1, 400) n)";
+    for _ in 0..3 {
+        let id = site.db.value(
+            &format!("select target_profile_update('acme', 'mbox3rdPartyId', 'p', {attrs})"),
+            &[],
+        );
+        wait_state(&site, id, "accepted");
+    }
+    assert_eq!(
+        site.count("select count(*) from target_profile.superseded"),
+        800,
+        "each attribute once for ids above 0, and once for the others"
+    );
+    assert_eq!(site.count("select count(*) from target_profile.overtaken"), 0);
+    for id in [-1999, 0, 1, 2000] {
+        retry(&site, id);
+        wait_state(&site, id, "accepted");
+    }
+    assert_eq!(history(&site, "p", "a1").iter().find(|value| *value != "2"), None);
+    assert_eq!(history(&site, "p", "kept"), ["1", "1", "1", "1"]);
+
+    // Of what came after the update it says nothing.
+    letters("generate_series(20001, 20001)", "p");
+    retry(&site, 20001);
+    wait_state(&site, 20001, "accepted");
+    assert_eq!(site.sent_value("p", "a1").as_deref(), Some("1"));
+    // Once the profile has no dead letters, nothing is kept for them.
+    site.db
+        .batch("delete from target_profile.dead_letter where profile_id = 'p'");
+    site.cluster.restart(Mode::Fast);
+    let db = site.cluster.db();
+    wait::until("nothing is kept", SOON, || {
+        let is_empty: bool = db.value("select not exists (select from target_profile.superseded)", &[]);
+        is_empty.then_some(())
+    });
+}
+
+/// A dead letter whose id is taken gets another one, back in the outbox or when it dies again, and goes on leaving out what newer
+/// updates have set.
+#[test]
+fn what_newer_updates_have_set_goes_with_a_dead_letter_that_gets_another_id() {
+    let site = Site::new("another_id");
+    let id = dead(&site, "p", r#"{"a": 1, "b": 1}"#);
+    let newer = site.update("p", r#"{"a": 2}"#);
+    wait_state(&site, newer, "accepted");
+    let set_back = |id: i64| {
+        site.db
+            .batch(&format!("select setval('target_profile.outbox_id_seq', {id}, false)"));
+    };
+    // The id is that of an entry that waits.
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    set_back(id);
+    assert_eq!(site.update("q", r#"{"a": 1}"#), id);
+    retry(&site, id);
+    let spare = site.count("select id from target_profile.outbox where retried_at is not null");
+    assert!(spare < 0, "{spare}");
+    // It dies again, and its new id is that of another dead letter.
+    site.db.batch(&format!(
+        "insert into target_profile.dead_letter
+             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
+         values ({spare}, 'acme', 'mbox3rdPartyId', 'elsewhere', '{{}}', 0, '', now(), 1, 'taken')"
+    ));
+    let rule = site.mock.on(Match::id("p")).respond(Reply::failure("Invalid profile"));
+    site.db.batch("select target_profile.resume('acme')");
+    let letter = "select id from target_profile.dead_letter where profile_id = 'p'";
+    site.wait_until(&format!("select exists ({letter})"));
+    site.mock.remove_rule(rule);
+    let last = site.count(letter);
+    assert!(last < 0 && last != spare, "{last}");
+    retry(&site, last);
+    wait_state(&site, last, "accepted");
+    assert_eq!(history(&site, "p", "a"), ["2"]);
+    assert_eq!(site.sent_value("p", "b").as_deref(), Some("1"));
+    // The same when the client goes: its entries are buried.
+    let id = dead(&site, "r", r#"{"a": 1, "b": 1}"#);
+    let newer = site.update("r", r#"{"a": 2}"#);
+    wait_state(&site, newer, "accepted");
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    retry(&site, id);
+    site.db.batch(&format!(
+        "insert into target_profile.dead_letter
+             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
+         values ({id}, 'acme', 'mbox3rdPartyId', 'elsewhere', '{{}}', 0, '', now(), 1, 'taken');
+         select target_profile.remove_client('acme', dead_letter_waiting => true)"
+    ));
+    site.add_client("acme");
+    let id = site.count("select id from target_profile.dead_letter where profile_id = 'r'");
+    assert!(id < 0, "{id}");
+    retry(&site, id);
+    wait_state(&site, id, "accepted");
+    assert_eq!(history(&site, "r", "a"), ["2"]);
 }

@@ -435,6 +435,8 @@ fn rows_by_hand_in_the_other_tables_stop_nothing() {
          update target_profile.activity set sent = 2147483647, accepted = 2147483647, counted_to = 9223372036854775807;
          insert into target_profile.backing_off values ('nobody', 'infinity', '-infinity', '');
          insert into target_profile.overtaken values (9223372036854775807, 'a'), (-9223372036854775808, 'b');
+         insert into target_profile.superseded values ('acme', 'mbox3rdPartyId', 'p1', 'a', 9223372036854775807),
+             ('', '', '', '', -9223372036854775808);
          alter table target_profile.dead_letter drop constraint attempts_are_counted;
          insert into target_profile.dead_letter (id, priority, source, enqueued_at, attempts, reason)
          values (9223372036854775807, 1, '', 'infinity', -1, ''), (-9223372036854775808, 1, '', '-infinity', 1, '')",

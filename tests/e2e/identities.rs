@@ -274,7 +274,7 @@ fn the_worker_says_what_of_the_extension_was_renamed_and_writes_go_on() {
 fn a_table_that_was_taken_out_of_the_extension_is_missed_and_no_other_is_written_to() {
     let site = Site::with(Cluster::builder("takenout").conf("target_profile.poll_interval", "1s"));
     site.create_customers();
-    for table in ["binding", "client", "outbox", "dead_letter", "overtaken"] {
+    for table in ["binding", "client", "outbox", "dead_letter", "overtaken", "superseded"] {
         site.db.batch(&format!(
             "alter extension target_profile drop table target_profile.{table}"
         ));
@@ -299,8 +299,10 @@ fn a_table_that_was_taken_out_of_the_extension_is_missed_and_no_other_is_written
         site.wait_drained();
         assert_eq!(site.sent_value(&id, "tier").as_deref(), Some("gold"), "{table}");
     }
-    assert_eq!(site.count("select count(*) from target_profile.overtaken"), 0);
-    assert_eq!(site.count("select count(*) from customers"), 10);
+    for table in ["overtaken", "superseded"] {
+        assert_eq!(site.count(&format!("select count(*) from target_profile.{table}")), 0);
+    }
+    assert_eq!(site.count("select count(*) from customers"), 12);
 }
 
 #[test]

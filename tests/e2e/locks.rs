@@ -187,6 +187,7 @@ fn a_table_that_is_locked_as_a_whole_loses_nothing() {
         "dead_letter",
         "client",
         "overtaken",
+        "superseded",
         "backing_off",
     ] {
         let gate = site.mock.on(Match::any()).respond(Reply::ordinary().after_release());
@@ -207,7 +208,7 @@ fn a_table_that_is_locked_as_a_whole_loses_nothing() {
         }
         site.wait_until("select last_error is null from target_profile.worker");
     }
-    assert_eq!(site.count("select count(*) from target_profile.response"), 14);
+    assert_eq!(site.count("select count(*) from target_profile.response"), 16);
 }
 
 /// Two entries of one profile that went with one request, the older of which somebody has locked.

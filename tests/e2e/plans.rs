@@ -25,12 +25,16 @@ const READS: [(&str, &str, &str, &str); 3] = [
     ),
 ];
 
-fn check(db: &Db, state: &str) {
-    // As src/pg/pins.rs has it.
+/// Plans are made anew, as the worker makes them: src/pg/pins.rs has it so.
+fn plan_as_the_worker(db: &Db) {
     db.batch(
         "discard plans; set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;
          set enable_hashjoin = off; set enable_mergejoin = off; set seq_page_cost = 0; set random_page_cost = 0",
     );
+}
+
+fn check(db: &Db, state: &str) {
+    plan_as_the_worker(db);
     for (name, types, query, index) in READS {
         db.batch(&format!("deallocate all; prepare {name} ({types}) as {query}"));
         let nulls = vec!["null"; types.split(", ").count()].join(", ");
@@ -155,6 +159,72 @@ fn what_is_read_at_each_claim_goes_by_its_index_whatever_the_statistics() {
             // Behind each lane are those of other priorities.
             "many priorities" => check_pages(&db, state, &["read_lanes"]),
             _ => {}
+        }
+    }
+}
+
+/// What an update does to dead letters of its profile, in the order in which it is done.
+const OVERTAKING: [(&str, &str, &str, &str); 3] = [
+    (
+        "older_dead_letters",
+        "text[], text[], text[], int8[]",
+        include_str!("../../sql/queries/older_dead_letters.sql"),
+        "'{c}', '{mboxPC}', '{p7}', '{9000000}'",
+    ),
+    (
+        "supersede",
+        "text, text, text, text[], int8[], int8",
+        include_str!("../../sql/queries/supersede.sql"),
+        "'c', 'mboxPC', 'p7', '{a1,a2,new}', '{9000000}', 8000000",
+    ),
+    (
+        "thin_superseded",
+        "text, text, text, text[]",
+        include_str!("../../sql/queries/thin_superseded.sql"),
+        "'c', 'mboxPC', 'p7', '{a1,a2,new}'",
+    ),
+];
+
+#[test]
+fn what_an_update_does_to_dead_letters_goes_by_their_profile_whatever_the_statistics() {
+    let cluster = Cluster::builder("lettersplans")
+        .fsync(false)
+        .conf("target_profile.databases", "none")
+        .conf("autovacuum", "off")
+        .build();
+    let db = cluster.db();
+    db.batch("set client_min_messages = error; create extension target_profile");
+    let fill = |profiles: &str, from: i64| {
+        db.batch(&format!(
+            "insert into target_profile.dead_letter
+                 (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
+             select {from} + n, 'c', 'mboxPC', {profiles}, '{{}}', 0, '', now(), 1, '' from generate_series(1, 20000) n;
+             insert into target_profile.superseded
+             select 'c', 'mboxPC', {profiles}, 'a' || n + {from}, 5 from generate_series(1, 20000) n"
+        ));
+    };
+    for statistics in ["none", "of empty tables", "of one profile", "of many profiles"] {
+        db.batch("truncate target_profile.dead_letter, target_profile.superseded");
+        let analyze = || db.batch("vacuum analyze target_profile.dead_letter, target_profile.superseded");
+        match statistics {
+            "of empty tables" => analyze(),
+            "of one profile" => {
+                fill("'p7'", 0);
+                analyze();
+            }
+            "of many profiles" => {
+                fill("'p' || n", 0);
+                analyze();
+            }
+            _ => {}
+        }
+        fill("'p7'", 100_000);
+        fill("'p' || n + 100", 200_000);
+        for (name, types, query, values) in OVERTAKING {
+            plan_as_the_worker(&db);
+            db.batch(&format!("deallocate all; prepare {name} ({types}) as {query}"));
+            let touched = pages(&db, &format!("{name} ({values})"));
+            assert!(touched < 100, "{name}, statistics {statistics}: {touched} pages");
         }
     }
 }

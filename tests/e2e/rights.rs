@@ -323,7 +323,15 @@ fn code_on_a_table_that_was_given_away_does_not_run_with_the_rights_of_our_funct
              end $$;
          alter function stranger.rise() owner to stranger",
     );
-    for table in ["client", "outbox", "dead_letter", "overtaken", "binding", "backing_off"] {
+    for table in [
+        "client",
+        "outbox",
+        "dead_letter",
+        "overtaken",
+        "superseded",
+        "binding",
+        "backing_off",
+    ] {
         site.db
             .batch(&format!("alter table target_profile.{table} owner to stranger"));
         site.db.batch(&format!(

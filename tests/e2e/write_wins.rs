@@ -738,7 +738,7 @@ fn an_alias_of_the_id_kind_is_one_profile_with_its_name_also_for_a_buried_row() 
     site.db.batch("update v set seg = 'new'");
     site.wait_drained();
     // The newer one has arrived: nothing is left to send.
-    site.wait_until("select exists (select from target_profile.overtaken)");
+    site.wait_until("select exists (select from target_profile.superseded)");
     assert_eq!(site.count("select target_profile.retry_all('nosuch')"), 0);
     // As an older version has buried it.
     site.db.batch(

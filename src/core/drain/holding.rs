@@ -147,6 +147,12 @@ impl Reading {
         };
         Self(profiles.into_iter().map(read).collect())
     }
+
+    /// The profile of that number.
+    #[must_use]
+    pub fn key(&self, profile: usize) -> Option<&ProfileKey> {
+        self.0.get(profile).map(|read| &read.key)
+    }
 }
 
 impl Drain {

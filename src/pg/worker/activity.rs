@@ -11,13 +11,14 @@ use target_profile_core::time::Timestamp;
 
 use super::guests::yes;
 use super::queries::{
-    ACTIVITY_IS_OPEN, ANY_OVERTAKEN, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN, MOVE_ACTIVITY, OLD_ACTIVITY,
-    READ_LEDGERS, WRITE_ACTIVITY,
+    ACTIVITY_IS_OPEN, ANY_OVERTAKEN, ANY_SUPERSEDED, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN,
+    FORGET_SUPERSEDED, MOVE_ACTIVITY, OLD_ACTIVITY, READ_LEDGERS, WRITE_ACTIVITY,
 };
 use super::settle::timestamp;
 use super::tables;
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
+use crate::pg::writer;
 
 /// For each client what is reserved of its quota, by minutes.
 pub fn ledgers(client: &mut SpiClient<'_>) -> Result<HashMap<String, Vec<(Minute, Count)>>, Fault> {
@@ -135,6 +136,12 @@ pub fn forget(client: &mut SpiClient<'_>, before: Timestamp, limit: i64) -> Resu
     }
     if ANY_OVERTAKEN.with(|statement| yes(statement, client))? {
         more |= FORGET_OVERTAKEN.with(|statement| {
+            let rows = statement.update(client, &[limit.into()])?;
+            Ok::<_, Fault>(is_full(rows.len()))
+        })?;
+    }
+    if writer::is_recorded() && ANY_SUPERSEDED.with(|statement| yes(statement, client))? {
+        more |= FORGET_SUPERSEDED.with(|statement| {
             let rows = statement.update(client, &[limit.into()])?;
             Ok::<_, Fault>(is_full(rows.len()))
         })?;

@@ -4,7 +4,6 @@
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
-use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::drain::{
     Admission, Dispatch, Drain, Entry, Head, LARGE_BYTES, LaneRead, MERGE_LIMIT, Reading,
@@ -17,8 +16,8 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 use target_profile_core::wal::end_of_records;
 
-use super::queries::{FIND_LANES, OVERTAKEN, READ_ENTRIES, READ_LANES, SNAPSHOT};
-use super::{guests, memory, tables};
+use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use super::{guests, memory, overtaking, tables};
 use crate::pg::clock::from_postgres;
 use crate::pg::errors::Fault;
 use crate::pg::jsonb;
@@ -38,7 +37,7 @@ pub fn claim(
     batch: &mut Batch,
     lack: &mut Option<usize>,
 ) -> Result<Option<Vec<Dispatch>>, Fault> {
-    tables::read(&[tables::OUTBOX, tables::OVERTAKEN]);
+    tables::read(&[tables::OUTBOX, tables::OVERTAKEN, tables::SUPERSEDED]);
     if !clients_are_current() || guests::outbox(client)? != Some(outbox) {
         return Ok(None);
     }
@@ -150,7 +149,7 @@ fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, F
 }
 
 /// So many rows are fetched at a time. Each has its attributes with it only if they are small, otherwise the place where they are kept.
-const FETCH: std::ffi::c_long = 128;
+pub(super) const FETCH: std::ffi::c_long = 128;
 
 /// Reads entries as far as the drain has room for them. What is too large for the memory that the machine has left is noted in `lack`.
 fn read_entries(
@@ -195,7 +194,10 @@ fn read_entries(
                     _ => Err(Error::ValueTooLarge { bytes }),
                 };
                 let attrs = match attrs {
-                    Ok(attrs) if retried => without_overtaken(client, id, attrs)?,
+                    Ok(attrs) if retried => {
+                        let key = reading.key(profile).ok_or(Fault::Internal("ordinality"))?;
+                        overtaking::without_overtaken(client, id, key, attrs)?
+                    }
                     other => other,
                 };
                 let version = match admission {
@@ -267,34 +269,6 @@ unsafe fn hash(function: u32, value: pg_sys::Datum, seed: i64) -> i64 {
 /// So many times what a large entry is stored in is taken while it is read: what is fetched, what it is uncompressed to, what is made of
 /// it, and what its requests take.
 const LARGE_TAKES: usize = 4;
-
-/// A dead letter that is sent again leaves out what newer updates have set since.
-fn without_overtaken(client: &SpiClient<'_>, id: i64, mut attrs: FlatAttrs) -> Result<Result<FlatAttrs, Error>, Fault> {
-    OVERTAKEN.with(|statement| {
-        let mut cursor = statement.cursor(client, &[id.into()])?;
-        loop {
-            let rows = cursor.fetch(FETCH)?;
-            // SAFETY: what has just been fetched.
-            let fetched = unsafe { pg_sys::SPI_tuptable };
-            let mut count = 0;
-            for row in rows {
-                count += 1;
-                if let Some(name) = row.get::<&str>(1)? {
-                    attrs.drop_one(name);
-                }
-            }
-            // SAFETY: nothing of it is used any more.
-            unsafe { pg_sys::SPI_freetuptable(fetched) };
-            if count == 0 {
-                return Ok(if attrs.is_empty() {
-                    Err(Error::NothingToSend)
-                } else {
-                    Ok(attrs)
-                });
-            }
-        }
-    })
-}
 
 /// An ordinality, counted from 0.
 fn place(number: Option<i32>) -> Result<usize, Fault> {

@@ -11,6 +11,7 @@ mod house;
 mod identity;
 mod memory;
 mod network;
+mod overtaking;
 mod process;
 mod queries;
 mod replication;

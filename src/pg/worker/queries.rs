@@ -32,7 +32,8 @@ statements! {
     READ_ENTRIES = "read_entries.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID);
     ORPHANED_CLIENTS = "orphaned_clients.sql" ();
     BURY_ORPHANS = "bury_orphans.sql" (TEXTOID);
-    OVERTAKEN = "overtaken.sql" (INT8OID);
+    OVERTAKEN = "overtaken.sql" (INT8OID, TEXTOID, TEXTOID, TEXTOID);
+    OVERTAKEN_0_1 = "overtaken_0_1.sql" (INT8OID);
     OVERDUE_PARTITIONS = "overdue_partitions.sql" (TIMESTAMPTZOID, TEXTARRAYOID, INT8OID);
     DROP_PARTITION = "drop_partition.sql" (TEXTOID);
     ENSURE_STRAY = "ensure_stray.sql" ();
@@ -79,7 +80,14 @@ statements! {
     DELETE_ACTIVITY = "delete_activity.sql" (TIMESTAMPTZOID, INT8OID);
     ANY_DEAD_LETTER = "any_dead_letter.sql" ();
     OLDER_DEAD_LETTERS = "older_dead_letters.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    OVERTAKE = "overtake.sql" (INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    OLDER_DEAD_LETTERS_0_1 = "older_dead_letters_0_1.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    SUPERSEDE = "supersede.sql" (TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8ARRAYOID, INT8OID);
+    THIN_SUPERSEDED = "thin_superseded.sql" (TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID);
+    ANY_TAKEN = "any_taken.sql" (INT8ARRAYOID);
+    MOVE_OVERTAKEN = "move_overtaken.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    OVERTAKE_0_1 = "overtake_0_1.sql" (INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    ANY_SUPERSEDED = "any_superseded.sql" ();
+    FORGET_SUPERSEDED = "forget_superseded.sql" (INT8OID);
     ANY_OVERTAKEN = "any_overtaken.sql" ();
     RENAMED = "renamed.sql" ();
     ANY_DROPPED_TABLE = "any_dropped_table.sql" ();

@@ -7,18 +7,18 @@ use pgrx::datum::{Date, DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use target_profile_core::breaker::Opening;
 use target_profile_core::drain::Drain;
-use target_profile_core::settlement::{Accepted, Arrived, Batch, Dead, Left, ResponseRecord, Retry};
+use target_profile_core::settlement::{Accepted, Batch, Dead, Left, ResponseRecord, Retry};
 use target_profile_core::time::Timestamp;
 
-use super::activity;
 use super::guests::yes;
 use super::queries::{
-    ANY_BREAKER, ANY_DEAD_LETTER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITION, ENSURE_PARTITION,
-    ENSURE_STRAY, ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT, LOCK_ENTRIES, MEND_RESPONSE_IDS, OLDER_DEAD_LETTERS,
-    OVERDUE_PARTITIONS, OVERTAKE, PAUSE_CLIENT, RESPONSE_IDS, REWIND_RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD,
-    SETTLE_DEAD_0_1, SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
+    ANY_BREAKER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITION, ENSURE_PARTITION, ENSURE_STRAY,
+    ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT, LOCK_ENTRIES, MEND_RESPONSE_IDS, OVERDUE_PARTITIONS, PAUSE_CLIENT,
+    RESPONSE_IDS, REWIND_RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_DEAD_0_1, SETTLE_RESPONSES,
+    SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
 };
 use super::tables;
+use super::{activity, overtaking};
 use crate::pg::burial::spare_ids;
 use crate::pg::clock::to_postgres;
 use crate::pg::errors::Fault;
@@ -65,7 +65,7 @@ pub fn settle(
     tables::be_impatient();
     let last_response = response_ids.iter().copied().fold(last_response, i64::max);
     // While the entries are there, which say what each has set.
-    overtake(client, &batch.arrived)?;
+    overtaking::overtake(client, &batch.arrived)?;
     let mut left = entries(client, batch, manner.careful.then_some(drain), &response_ids)?;
     left.responses = response_ids;
     for (code, reason) in &batch.pauses {
@@ -95,7 +95,7 @@ fn lock_tables(batch: &Batch) {
         names.push(tables::RESPONSE);
     }
     if !batch.dead.is_empty() || !batch.arrived.is_empty() {
-        names.extend([tables::DEAD_LETTER, tables::OVERTAKEN]);
+        names.extend([tables::DEAD_LETTER, tables::OVERTAKEN, tables::SUPERSEDED]);
     }
     if !batch.activity.is_empty() {
         names.push(tables::ACTIVITY);
@@ -222,52 +222,6 @@ fn pause(client: &mut SpiClient<'_>, code: &str, reason: &str) -> Result<bool, F
         let rows = statement.update(client, &[code.into()])?;
         Ok(!rows.first().get_one::<bool>()?.unwrap_or(false))
     })
-}
-
-/// Rows of `overtaken` that are written at a time.
-const OVERTAKE_AT_A_TIME: usize = 5_000;
-
-/// Dead letters that are older than an entry which has set an attribute no longer set it.
-fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault> {
-    if arrived.is_empty() || !ANY_DEAD_LETTER.with(|statement| yes(statement, client))? {
-        return Ok(());
-    }
-    let text = |of: fn(&Arrived) -> &str| -> Vec<String> { arrived.iter().map(|one| of(one).to_owned()).collect() };
-    let newest: Vec<Option<i64>> = arrived.iter().map(|one| one.ids.last().copied()).collect();
-    let mut older: Vec<(&Arrived, i64)> = Vec::new();
-    OLDER_DEAD_LETTERS.with(|statement| {
-        let rows = statement.update(
-            client,
-            &[
-                text(|one| one.key.client.as_str()).into(),
-                text(|one| one.key.kind.as_str()).into(),
-                text(|one| one.key.id.as_str()).into(),
-                newest.into(),
-            ],
-        )?;
-        for row in rows {
-            let number = row.get::<i32>(1)?.and_then(|n| usize::try_from(n - 1).ok());
-            let (Some(one), Some(id)) = (number.and_then(|n| arrived.get(n)), row.get::<i64>(2)?) else {
-                return Err(Fault::Internal("older_dead_letters"));
-            };
-            older.push((one, id));
-        }
-        Ok(())
-    })?;
-    // Each attribute of each of them: a product, so not all at a time.
-    for of_one in older.chunk_by(|(one, _), (other, _)| std::ptr::eq(*one, *other)) {
-        let Some(&(one, _)) = of_one.first() else { continue };
-        let pairs = of_one
-            .iter()
-            .flat_map(|(_, id)| one.attrs.iter().map(move |(name, _)| (*id, name)));
-        let mut pairs = pairs.peekable();
-        while pairs.peek().is_some() {
-            let (ids, names): (Vec<i64>, Vec<&str>) = pairs.by_ref().take(OVERTAKE_AT_A_TIME).unzip();
-            let args = [ids.into(), names.into(), one.ids.clone().into()];
-            OVERTAKE.with(|statement| statement.update(client, &args).map(|_| ()))?;
-        }
-    }
-    Ok(())
 }
 
 fn response_ids(client: &mut SpiClient<'_>, count: usize) -> Result<Vec<i64>, Fault> {
@@ -424,6 +378,8 @@ fn dead<'a>(
     } else {
         &SETTLE_DEAD_0_1
     };
+    let spare = spare_ids(entries.len());
+    overtaking::follow(client, &ids, &spare)?;
     statement.with(|statement| {
         let args = [
             ids.into(),
@@ -432,7 +388,7 @@ fn dead<'a>(
             outcomes.into(),
             responses.into(),
             versions.into(),
-            spare_ids(entries.len()).into(),
+            spare.into(),
         ];
         let rows = statement.update(client, &args)?;
         let (gone, buried) = rows.first().get_two::<i64, i64>()?;

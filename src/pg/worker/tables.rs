@@ -11,6 +11,7 @@ pub const ACTIVITY: &CStr = c"activity";
 pub const RESPONSE: &CStr = c"response";
 pub const DEAD_LETTER: &CStr = c"dead_letter";
 pub const OVERTAKEN: &CStr = c"overtaken";
+pub const SUPERSEDED: &CStr = c"superseded";
 
 /// How long a row that somebody has locked is waited for. The others need not wait with it: what it belongs to is settled later.
 const ROW_PATIENCE: &CStr = c"100ms";

@@ -1,3 +1,4 @@
+-- For SQL objects of version 0.1.0.
 -- Dead letters $1 with the attributes $2 that have arrived. An attribute is overtaken if a newer one of the entries $3, with which it arrived,
 -- sets it: others among them may be older than the dead letter. One that is gone may have set it.
 INSERT INTO target_profile.overtaken (id, attr)

@@ -186,6 +186,15 @@ fn one_that_was_refused_is_paused_whatever_its_row_says_until_it_is_cured() {
     drain.new_work();
     assert!(outbox.claim(&mut drain, at(2), &mut batch).is_empty());
     assert!(drain.is_refused(&client));
+    // What its row says by then may be newer than what the drain knows.
+    let row = row_of(client.as_str());
+    let new = Secret::new("new".to_owned());
+    let said =
+        |endpoint: &str, token: Option<&Secret>, resumed_at| drain.is_refused_as(&client, endpoint, token, resumed_at);
+    assert!(said(&row.endpoint, None, None));
+    assert!(!said("https://elsewhere.example", None, None));
+    assert!(!said(&row.endpoint, Some(&new), None));
+    assert!(!said(&row.endpoint, None, Some(at(2))));
     // He has a new token for it: the pause is no longer due.
     drain.set_clients(register(Some("new")).into(), at(3));
     assert!(!drain.is_refused(&client));

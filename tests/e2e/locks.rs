@@ -92,6 +92,33 @@ fn a_new_token_that_comes_before_the_pause_is_used() {
     );
 }
 
+/// The worker writes that it is paused before it hears of the resume: its row says so already.
+#[test]
+fn a_resume_that_comes_before_the_pause_stays() {
+    let site = Site::with(Cluster::builder("lock_resumed").conf("target_profile.poll_interval", "1h"));
+    let gate = site
+        .mock
+        .on(Match::any())
+        .respond(Reply::status(401).applied(false).after_release());
+    site.update("p", r#"{"a": 1}"#);
+    site.mock.wait_hung(1, SOON);
+    // As a resume whose news has not come yet.
+    site.db.batch(
+        "alter table target_profile.client disable trigger user;
+         update target_profile.client set resumed_at = now();
+         alter table target_profile.client enable trigger user",
+    );
+    site.mock.remove_rule(gate);
+    site.mock.release_hung();
+    site.wait_until("select exists (select from target_profile.response)");
+    assert_eq!(
+        site.count("select count(*) from target_profile.client where paused_at is null"),
+        1
+    );
+    site.db.batch("select target_profile.resume('acme')");
+    site.wait_drained();
+}
+
 #[test]
 fn a_locked_entry_holds_up_its_profile_and_nothing_else() {
     let site = with_two_clients("lock_entry");

@@ -13,6 +13,7 @@ use crate::budget::RetryBudget;
 use crate::id::ProfileKey;
 use crate::lane::Lane;
 use crate::quota::{Class, Ledger, Quota};
+use crate::secret::Secret;
 use crate::settings::ClientSettings;
 use crate::time::Timestamp;
 
@@ -61,6 +62,13 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Whether somebody has done something about what it failed with: its row says something else than when it was registered.
+    pub(super) fn is_cured(&self, endpoint: &str, auth_token: Option<&Secret>, resumed_at: Option<Timestamp>) -> bool {
+        self.settings.endpoint.template() != endpoint
+            || self.settings.auth_token.as_ref() != auth_token
+            || self.resumed_at != resumed_at
+    }
+
     pub(super) fn new(settings: ClientSettings, paused: bool, resumed_at: Option<Timestamp>, ledger: Ledger) -> Self {
         Self {
             settings,

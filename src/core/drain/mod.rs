@@ -40,6 +40,7 @@ use crate::horizon::Horizon;
 use crate::id::ProfileKey;
 use crate::quota::{Class, Count, Ledger, Minute};
 use crate::request::{Method, Plan, Request};
+use crate::secret::Secret;
 use crate::settlement::{Activity, Again, Batch, Dead, Left};
 use crate::step::Leap;
 use crate::time::Timestamp;
@@ -255,8 +256,7 @@ impl Drain {
                     if moved {
                         client.forget_all_arrived();
                     }
-                    let cured =
-                        moved || client.resumed_at != resumed_at || client.settings.auth_token != settings.auth_token;
+                    let cured = client.is_cured(settings.endpoint.template(), settings.auth_token.as_ref(), resumed_at);
                     if cured || paused {
                         client.forgive();
                     }
@@ -427,6 +427,19 @@ impl Drain {
     /// Whether the row of this client is still to say that it is paused: somebody may have cured it meanwhile.
     pub fn is_refused(&self, code: &ClientCode) -> bool {
         self.clients.get(code).is_some_and(|client| client.refused)
+    }
+
+    /// The same, by what its row says now: it may have been cured since the clients were registered.
+    pub fn is_refused_as(
+        &self,
+        code: &ClientCode,
+        endpoint: &str,
+        auth_token: Option<&Secret>,
+        resumed_at: Option<Timestamp>,
+    ) -> bool {
+        self.clients
+            .get(code)
+            .is_some_and(|client| client.refused && !client.is_cured(endpoint, auth_token, resumed_at))
     }
 
     /// When there is something to do next if nothing else happens; `None`: not before something is committed or answered.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use pgrx::datum::{Date, DatumWithOid, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
 use target_profile_core::breaker::Opening;
+use target_profile_core::client_code::ClientCode;
 use target_profile_core::drain::Drain;
+use target_profile_core::secret::Secret;
 use target_profile_core::settlement::{Accepted, Batch, Dead, Left, ResponseRecord, Retry};
 use target_profile_core::time::Timestamp;
 
@@ -20,7 +22,7 @@ use super::queries::{
 use super::tables;
 use super::{activity, overtaking};
 use crate::pg::burial::spare_ids;
-use crate::pg::clock::to_postgres;
+use crate::pg::clock::{from_postgres, to_postgres};
 use crate::pg::errors::Fault;
 use crate::pg::writer;
 
@@ -69,7 +71,7 @@ pub fn settle(
     let mut left = entries(client, batch, manner.careful.then_some(drain), &response_ids)?;
     left.responses = response_ids;
     for (code, reason) in &batch.pauses {
-        if !pause(client, code.as_str(), reason)? {
+        if !pause(client, drain, code, reason)? {
             left.pauses.insert(code.clone());
         }
     }
@@ -212,14 +214,38 @@ fn accepted<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Ac
 }
 
 /// Whether the client is paused now, or need not be: not if somebody has its row locked.
-fn pause(client: &mut SpiClient<'_>, code: &str, reason: &str) -> Result<bool, Fault> {
-    let found = LOCK_CLIENT.with(|statement| Ok::<_, Fault>(!statement.update(client, &[code.into()])?.is_empty()))?;
-    if found {
-        PAUSE_CLIENT.with(|statement| statement.update(client, &[code.into(), reason.into()]).map(|_| ()))?;
+fn pause(client: &mut SpiClient<'_>, drain: &Drain, code: &ClientCode, reason: &str) -> Result<bool, Fault> {
+    let args = [code.as_str().into()];
+    let refused = LOCK_CLIENT.with(|statement| {
+        let rows = statement.update(client, &args)?;
+        if rows.is_empty() {
+            return Ok::<_, Fault>(None);
+        }
+        let row = rows.first();
+        let (endpoint, auth_token) = (row.get::<String>(1)?, row.get::<String>(2)?.map(Secret::new));
+        let resumed_at = row
+            .get::<TimestampWithTimeZone>(3)?
+            .map(|at| from_postgres(at.into_inner()));
+        let endpoint = endpoint.ok_or(Fault::Internal("client.endpoint"))?;
+        Ok(Some(drain.is_refused_as(
+            code,
+            &endpoint,
+            auth_token.as_ref(),
+            resumed_at,
+        )))
+    })?;
+    if let Some(refused) = refused {
+        if refused {
+            PAUSE_CLIENT.with(|statement| {
+                statement
+                    .update(client, &[code.as_str().into(), reason.into()])
+                    .map(|_| ())
+            })?;
+        }
         return Ok(true);
     }
     IS_UNPAUSED.with(|statement| {
-        let rows = statement.update(client, &[code.into()])?;
+        let rows = statement.update(client, &args)?;
         Ok(!rows.first().get_one::<bool>()?.unwrap_or(false))
     })
 }

@@ -356,7 +356,9 @@ impl Fault {
             Self::NoTable(_) => {
                 "If there is such a table, run ALTER EXTENSION target_profile ADD TABLE. If not, restore it, or create the extension anew."
             }
-            Self::OwnSequence(_) => "Leave it at CACHE 1, INCREMENT BY 1 and NO CYCLE.",
+            Self::OwnSequence(_) => {
+                "Leave it at CACHE 1, INCREMENT BY 1 and NO CYCLE, restart it at a higher number only, and truncate its table with CONTINUE IDENTITY."
+            }
             Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",
             Self::Pause => "Use target_profile.pause and target_profile.resume.",
             Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",

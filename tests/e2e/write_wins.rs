@@ -675,7 +675,8 @@ fn ids_that_dead_letters_have_already_stop_neither_the_worker_nor_a_write() {
     let rule = site.mock.on(Match::id("p")).respond(Reply::failure("Invalid profile"));
     let first = site.update("p", r#"{"a": 1}"#);
     site.wait_until("select exists (select from target_profile.dead_letter)");
-    site.db.batch("truncate target_profile.outbox restart identity");
+    site.db
+        .batch("truncate target_profile.outbox; select setval('target_profile.outbox_id_seq', 1, false)");
     let second = site.update("p", r#"{"a": 2}"#);
     assert_eq!(first, second, "the sequence was set back");
     site.wait_until("select (select count(*) from target_profile.dead_letter) = 2");
@@ -686,13 +687,13 @@ fn ids_that_dead_letters_have_already_stop_neither_the_worker_nor_a_write() {
     // A bad row gets an id that is taken.
     site.db.batch(
         "create table c (id text, v text); select target_profile.watch('c', 'acme', 'mbox3rdPartyId', 'id', '{v}');
-         truncate target_profile.outbox restart identity; insert into c values ('b/1', 'x')",
+         truncate target_profile.outbox; select setval('target_profile.outbox_id_seq', 1, false); insert into c values ('b/1', 'x')",
     );
     assert_eq!(site.count("select count(*) from target_profile.dead_letter"), 3);
     // Entries of a client that is removed.
     site.add_client("other");
     site.db.batch(
-        "select target_profile.pause('other'); truncate target_profile.outbox restart identity;
+        "select target_profile.pause('other'); truncate target_profile.outbox; select setval('target_profile.outbox_id_seq', 1, false);
          select target_profile_update('other', 'mboxPC', '28.0', '{\"a\": 1}');
          select target_profile.remove_client('other', true)",
     );
@@ -703,7 +704,7 @@ fn ids_that_dead_letters_have_already_stop_neither_the_worker_nor_a_write() {
     // A dead letter goes back while another entry has its id: older than that one, it does not win over it.
     site.mock.remove_rule(rule);
     site.db
-        .batch("select target_profile.pause('acme'); truncate target_profile.outbox restart identity");
+        .batch("select target_profile.pause('acme'); truncate target_profile.outbox; select setval('target_profile.outbox_id_seq', 1, false)");
     let third = site.update("p", r#"{"a": 3, "b": 3}"#);
     assert_eq!(first, third);
     site.db.query("select target_profile.retry($1)", &[&first]);

@@ -5,7 +5,8 @@ CREATE EXTENSION amcheck;
 CREATE TABLE customer (id integer PRIMARY KEY, tier text);
 SELECT target_profile.watch('customer', 'acme', 'mbox3rdPartyId', 'id', '{tier}');
 CREATE FUNCTION take(ids bigint[]) RETURNS void LANGUAGE sql AS $$
-    TRUNCATE target_profile.outbox RESTART IDENTITY;
+    TRUNCATE target_profile.outbox;
+    SELECT setval('target_profile.outbox_id_seq', 1, false);
     INSERT INTO target_profile.outbox (id, client_code, id_kind, profile_id, attrs)
         SELECT id, 'acme', 'mbox3rdPartyId', 'taken ' || id, '{"a": "1"}' FROM unnest(ids) id;
 $$;

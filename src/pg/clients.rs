@@ -17,6 +17,7 @@ use super::owner::as_owner_of;
 use super::shared::Slot;
 use super::snapshot::with_latest_snapshot;
 use super::statement::Statement;
+use super::trigger_call::{Answer, answer};
 use super::{subtransaction, wake};
 
 thread_local! {
@@ -174,27 +175,36 @@ pub fn select(client: &SpiClient<'_>, code: Option<&str>) -> Result<Vec<Register
 pub mod target_profile {
     use pgrx::heap_tuple::PgHeapTuple;
     use pgrx::prelude::*;
-    use pgrx::{AllocatedByPostgres, AllocatedByRust, PgTrigger};
+    use pgrx::{AllocatedByRust, PgTrigger};
 
-    use super::{check, or_raise, wake};
+    use super::{Answer, answer, check, or_raise, wake};
 
     /// The row trigger on `client`: no value gets in that the core would not take.
-    #[pg_trigger]
-    fn _check_client<'a>(
-        trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
-        let Some(new) = trigger.new() else { return Ok(None) };
-        or_raise(check(&new));
-        Ok(Some(new))
+    #[pg_extern(sql = r#"
+CREATE FUNCTION target_profile._check_client() RETURNS trigger LANGUAGE c AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+    fn _check_client(call: pg_sys::FunctionCallInfo) -> Answer {
+        // SAFETY: Postgres calls it.
+        unsafe {
+            answer("target_profile._check_client", call, |trigger| {
+                let new = trigger.new()?;
+                or_raise(check(&new));
+                Some(new)
+            })
+        }
     }
 
     /// The statement trigger on `client`: the worker and the caches hear of a change when it commits.
-    #[pg_trigger]
-    fn _clients_changed<'a>(
-        _trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByRust>>, core::convert::Infallible> {
-        wake::clients_at_commit();
-        Ok(None)
+    #[pg_extern(sql = r#"
+CREATE FUNCTION target_profile._clients_changed() RETURNS trigger LANGUAGE c AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+    fn _clients_changed(call: pg_sys::FunctionCallInfo) -> Answer {
+        fn on_event<'a>(_trigger: &'a PgTrigger<'a>) -> Option<PgHeapTuple<'a, AllocatedByRust>> {
+            wake::clients_at_commit();
+            None
+        }
+        // SAFETY: Postgres calls it.
+        unsafe { answer("target_profile._clients_changed", call, on_event) }
     }
 }
 

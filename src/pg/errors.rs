@@ -76,6 +76,9 @@ pub enum Fault {
     /// A sequence of the extension whose numbers would no longer be in the order in which they are drawn.
     #[error("the numbers of {0} have to be in the order in which they are drawn")]
     OwnSequence(String),
+    /// A trigger function that no trigger has called.
+    #[error("{0}() can only be called as a trigger")]
+    NoTrigger(&'static str),
     /// A trigger that cannot do its work as it was created.
     #[error("{0}")]
     Trigger(TriggerFault),
@@ -307,6 +310,7 @@ impl Fault {
             | Self::WaitInFixedSnapshot
             | Self::NotPreloaded
             | Self::Refused(_) => PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            Self::NoTrigger(_) => PgSqlErrorCode::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
             Self::Spi(_) | Self::Internal(_) => PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
         }
     }
@@ -360,6 +364,9 @@ impl Fault {
                 "Leave it at CACHE 1, INCREMENT BY 1 and NO CYCLE, restart it at a higher number only, and truncate its table with CONTINUE IDENTITY."
             }
             Self::OwnName(_) => "Leave the name as it is; a view of your own can have the name that you want.",
+            Self::NoTrigger(_) => {
+                "To send a table's changes, call target_profile.watch, or create a trigger with EXECUTE FUNCTION target_profile_trigger(…)."
+            }
             Self::Pause => "Use target_profile.pause and target_profile.resume.",
             Self::ReadOnly => "Call it on the primary server, in a transaction that may write.",
             Self::WaitForOwn(_) => {

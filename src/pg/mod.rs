@@ -46,6 +46,7 @@ pub mod status;
 pub mod subtransaction;
 pub mod summons;
 pub mod trigger;
+mod trigger_call;
 mod unguarded;
 pub mod update;
 pub mod utility;

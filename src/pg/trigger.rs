@@ -21,46 +21,58 @@ use super::errors::{Fault, TriggerFault, or_raise};
 use super::outbox::{Origin, Otherwise};
 use super::row_update::Values;
 use super::row_version::Newest;
+use super::trigger_call::{Answer, answer};
 use super::value::Unread;
 use super::wiring::{self, Arguments, Column, Compared, Id, Mapped, Wiring};
 use super::{collector, row_update, row_version, subtransaction, unguarded, value};
 
 /// The trigger function. A row that was inserted, or of which a mapped column changed, is enqueued.
-#[pg_trigger(sql = r#"
+#[pg_extern(sql = r#"
 CREATE FUNCTION @extschema@.target_profile_trigger() RETURNS trigger LANGUAGE c AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
-pub fn target_profile_trigger<'a>(
-    trigger: &'a PgTrigger<'a>,
-) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
-    on_event(trigger, Way::Insert);
-    Ok(unchanged(trigger))
+pub fn target_profile_trigger(call: pg_sys::FunctionCallInfo) -> Answer {
+    // SAFETY: Postgres calls it.
+    unsafe {
+        answer("target_profile_trigger", call, |trigger| {
+            on_event(trigger, Way::Insert);
+            unchanged(trigger)
+        })
+    }
 }
 
 /// The internal trigger functions.
 #[pg_schema]
 pub mod target_profile {
-    use pgrx::heap_tuple::PgHeapTuple;
     use pgrx::prelude::*;
-    use pgrx::{AllocatedByPostgres, PgTrigger};
 
-    use super::{Way, collector, on_event, or_raise, unchanged, with_reserve};
+    use super::{Answer, Way, answer, collector, on_event, or_raise, unchanged, with_reserve};
 
     /// The row trigger of a watch: as target_profile_trigger, with options before the columns, and collecting.
-    #[pg_trigger]
-    fn _watch_row<'a>(
-        trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
-        on_event(trigger, Way::Collect);
-        Ok(unchanged(trigger))
+    #[pg_extern(sql = r#"
+CREATE FUNCTION target_profile._watch_row() RETURNS trigger LANGUAGE c AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+    fn _watch_row(call: pg_sys::FunctionCallInfo) -> Answer {
+        // SAFETY: Postgres calls it.
+        unsafe {
+            answer("target_profile._watch_row", call, |trigger| {
+                on_event(trigger, Way::Collect);
+                unchanged(trigger)
+            })
+        }
     }
 
     /// The statement trigger of a watch: what the row triggers have collected is written.
-    #[pg_trigger]
-    fn _watch_flush<'a>(
-        trigger: &'a PgTrigger<'a>,
-    ) -> Result<Option<PgHeapTuple<'a, AllocatedByPostgres>>, core::convert::Infallible> {
-        with_reserve(|| or_raise(collector::flush()));
-        Ok(unchanged(trigger))
+    #[pg_extern(sql = r#"
+CREATE FUNCTION target_profile._watch_flush() RETURNS trigger LANGUAGE c AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
+"#)]
+    fn _watch_flush(call: pg_sys::FunctionCallInfo) -> Answer {
+        // SAFETY: Postgres calls it.
+        unsafe {
+            answer("target_profile._watch_flush", call, |trigger| {
+                with_reserve(|| or_raise(collector::flush()));
+                unchanged(trigger)
+            })
+        }
     }
 }
 

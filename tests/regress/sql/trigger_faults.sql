@@ -119,6 +119,12 @@ INSERT INTO customer VALUES ('5', 'paused');
 SELECT profile_id, attrs FROM target_profile.outbox ORDER BY id DESC LIMIT 1;
 SELECT * FROM buried();
 
+-- called by hand
+SELECT target_profile_trigger();
+SELECT target_profile._watch_row();
+SELECT target_profile._watch_flush();
+SELECT target_profile._check_client();
+SELECT target_profile._clients_changed();
 DROP TABLE customer;
 DROP FUNCTION buried;
 DROP EXTENSION target_profile;

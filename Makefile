@@ -146,9 +146,7 @@ demo: server ## show what it does, on a throwaway cluster (KEEP=1 leaves the clu
 
 .PHONY: bench
 bench: server ## measure what it costs and how fast it is
-	@if [[ -x benches/run ]]; then PG_CONFIG='$(PRIVATE_PG_CONFIG)' benches/run; \
-	elif compgen -G 'benches/*.rs' >/dev/null; then PG_CONFIG='$(PRIVATE_PG_CONFIG)' cargo bench --locked --workspace $(FEATURES); \
-	else echo 'there are no benchmarks yet'; fi
+	PG_CONFIG='$(PRIVATE_PG_CONFIG)' benches/run
 
 FUZZ_SECONDS ?= 60
 .PHONY: fuzz
@@ -188,6 +186,11 @@ lint: ## clippy and shellcheck, every warning an error
 doc: ## build the documentation of the source, every warning an error
 	@$(SETUP) build
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items $(FEATURES)
+
+.PHONY: docs
+docs: ## build the documents as a book; a broken link is an error
+	@$(SETUP) build
+	docs/build
 
 .PHONY: clean
 clean: ## remove what was built, the private server too

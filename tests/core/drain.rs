@@ -262,7 +262,7 @@ impl World {
         self.drain.set_enabled(self.enabled);
     }
 
-    /// Every entry is in a state that the README's diagram leads to from the one it was in.
+    /// Every entry is in a state that the diagram of docs/monitoring.md leads to from the one it was in.
     fn check_states(&mut self) {
         for id in self.lives.keys().copied().collect::<Vec<_>>() {
             let state = if let Some(row) = self.outbox.get(&id) {

@@ -1,4 +1,4 @@
-//! The limits, each as its documentation and README give it.
+//! The limits, each as its documentation and the documents give it.
 
 use target_profile_core::limits::*;
 

@@ -1,4 +1,4 @@
-//! How a client stands, and that it goes from state to state as the README draws it; the same for an entry.
+//! How a client stands, and that it goes from state to state as docs/monitoring.md draws it; the same for an entry.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -195,14 +195,14 @@ fn a_missing_worker_matters_to_those_who_wait() {
     assert_eq!(standing(&paused, at(0)).state, ClientState::Paused);
 }
 
-/// The edges of the n-th state diagram in the README, with the names that its `state "…" as x` and `x : …` lines give.
+/// The edges of the n-th state diagram in docs/monitoring.md, with the names that its `state "…" as x` and `x : …` lines give.
 pub fn diagram(number: usize) -> BTreeSet<(String, String)> {
-    let readme = include_str!("../../README.md");
-    let text = readme
+    let page = include_str!("../../docs/monitoring.md");
+    let text = page
         .split("```mermaid\nstateDiagram-v2\n")
         .nth(number + 1)
         .and_then(|rest| rest.split("```").next())
-        .expect("the README has a state diagram");
+        .expect("the page has a state diagram");
     let mut names: Vec<(String, String)> = Vec::new();
     let mut edges = Vec::new();
     for line in text.lines().map(str::trim) {
@@ -271,7 +271,7 @@ fn happens(facts: &Facts, event: Event) -> Option<Facts> {
     Some(next)
 }
 
-/// Without those from and to the states that the README says can be entered from anywhere.
+/// Without those from and to the states that the page says can be entered from anywhere.
 #[test]
 fn a_client_takes_the_edges_of_the_readme_and_all_of_them() {
     use Event::{Drained, Enqueued, Failing, Mended, Pause, QuotaFree, QuotaUsed, Refused, Resume};
@@ -301,7 +301,7 @@ fn a_client_takes_the_edges_of_the_readme_and_all_of_them() {
         }
         seen.push(facts);
     }
-    assert_eq!(taken, drawn, "left: what happens; right: what the README draws");
+    assert_eq!(taken, drawn, "left: what happens; right: what docs/monitoring.md draws");
 }
 
 proptest! {

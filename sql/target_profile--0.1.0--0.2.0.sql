@@ -753,7 +753,7 @@ COMMENT ON COLUMN target_profile.watched_table.when_columns IS 'The columns that
 -- Whether it is still so. A trigger is known by its function and its arguments, so one that was renamed is found; a partition has a copy of
 -- the row triggers. WHEN follows the columns that it was made of, and the trigger reads columns by their names: after columns have
 -- swapped names it is not the same column any more. Which columns WHEN compares is read from its definition, in which each comparison of
--- src/pg/watch/table.rs names the old and the new value side by side; the triggers of 0.1.0 compare by IS DISTINCT FROM, and there any
+-- src/pg/triggers/watch/table.rs names the old and the new value side by side; the triggers of 0.1.0 compare by IS DISTINCT FROM, and there any
 -- mention has to do. A watch of a dropped table that another table of this name has taken over is over.
 CREATE OR REPLACE VIEW target_profile.watch_state AS
 WITH ours AS (

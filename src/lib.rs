@@ -1,7 +1,7 @@
 //! target_profile: profile updates to Adobe Target, issued from SQL.
 //!
 //! A call of `target_profile_update`, or a row change in a table with the trigger, writes an entry into the outbox in the
-//! caller's transaction (`src/pg/update.rs`, `src/pg/trigger.rs`, `src/pg/outbox.rs`). A background worker (`src/pg/worker`)
+//! caller's transaction (`src/pg/api/update.rs`, `src/pg/triggers/row_trigger.rs`, `src/pg/enqueue/outbox.rs`). A background worker (`src/pg/worker`)
 //! reads the outbox, asks `target_profile_core` what to send, has it sent by `target_profile_client` and settles the
 //! answers. This file is the table of contents.
 
@@ -17,31 +17,40 @@ pgrx::extension_sql_file!(
     "../sql/tables.sql",
     name = "tables",
     requires = [
-        pg::clients::target_profile::_check_client,
-        pg::clients::target_profile::_clients_changed
+        pg::enqueue::clients::target_profile::_check_client,
+        pg::enqueue::clients::target_profile::_clients_changed
     ]
 );
 pgrx::extension_sql_file!("../sql/partitions.sql", name = "partitions", requires = ["tables"]);
 pgrx::extension_sql_file!(
     "../sql/clients.sql",
     name = "clients",
-    requires = ["tables", pg::wake::_wake, pg::status::_system_identifier]
+    requires = ["tables", pg::enqueue::wake::_wake, pg::api::status::_system_identifier]
 );
 pgrx::extension_sql_file!("../sql/activity.sql", name = "activity", requires = ["partitions"]);
 pgrx::extension_sql_file!(
     "../sql/dead_letters.sql",
     name = "dead_letters",
-    requires = ["clients", pg::dead_letters::_check_update, pg::wake::_wake_for_all]
+    requires = [
+        "clients",
+        pg::api::dead_letters::_check_update,
+        pg::enqueue::wake::_wake_for_all
+    ]
 );
 pgrx::extension_sql_file!(
     "../sql/entries.sql",
     name = "entries",
-    requires = ["partitions", pg::result::_in_flight, pg::result::wait]
+    requires = ["partitions", pg::api::result::_in_flight, pg::api::result::wait]
 );
 pgrx::extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = ["clients", "entries", pg::status::_workers, pg::status::_standing]
+    requires = [
+        "clients",
+        "entries",
+        pg::api::status::_workers,
+        pg::api::status::_standing
+    ]
 );
 pgrx::extension_sql_file!("../sql/watch.sql", name = "watch", requires = ["tables"]);
 pgrx::extension_sql_file!(
@@ -49,11 +58,11 @@ pgrx::extension_sql_file!(
     name = "backfill",
     requires = [
         "watch",
-        pg::backfill::target_profile::_backfill_begin,
-        pg::backfill::target_profile::_backfill_chunk,
-        pg::backfill::target_profile::_backfill_failed,
-        pg::backfill::target_profile::_backfill_end,
-        pg::backfill::stop_backfill,
+        pg::triggers::backfill::target_profile::_backfill_begin,
+        pg::triggers::backfill::target_profile::_backfill_chunk,
+        pg::triggers::backfill::target_profile::_backfill_failed,
+        pg::triggers::backfill::target_profile::_backfill_end,
+        pg::triggers::backfill::stop_backfill,
     ]
 );
 pgrx::extension_sql_file!(
@@ -67,14 +76,14 @@ pgrx::extension_sql_file!(
     requires = [
         "grants",
         "partitions",
-        pg::update::target_profile_update,
-        pg::update::target_profile_preview,
-        pg::trigger::target_profile_trigger,
-        pg::trigger::target_profile::_watch_row,
-        pg::trigger::target_profile::_watch_flush,
-        pg::watch::watch,
-        pg::watch::unwatch,
-        pg::result::wait,
+        pg::api::update::target_profile_update,
+        pg::api::update::target_profile_preview,
+        pg::triggers::row_trigger::target_profile_trigger,
+        pg::triggers::row_trigger::target_profile::_watch_row,
+        pg::triggers::row_trigger::target_profile::_watch_flush,
+        pg::triggers::watch::watch,
+        pg::triggers::watch::unwatch,
+        pg::api::result::wait,
     ]
 );
 pgrx::extension_sql_file!("../sql/final.sql", name = "final", finalize);
@@ -83,14 +92,15 @@ pgrx::extension_sql_file!("../sql/final.sql", name = "final", finalize);
 #[pgrx::pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     // pg_upgrade starts servers in which nothing may run beside it.
-    if pg::is_binary_upgrade() {
+    if pg::support::process::is_binary_upgrade() {
         return;
     }
-    pg::keep_backtraces_from_clients();
-    if pg::is_being_preloaded() {
-        pg::settings::define();
-        pg::shared::request();
-        pg::launcher::register();
-        pg::utility::install();
+    pg::support::process::keep_backtraces_from_clients();
+    if pg::support::process::is_being_preloaded() {
+        pg::support::settings::define();
+        pg::shmem::slots::request();
+        pg::support::errors::take_version_hints_from(pg::shmem::slots::version_hint);
+        pg::launcher::main::register();
+        pg::launcher::statements::install();
     }
 }

@@ -24,7 +24,7 @@ use target_profile_core::limits::ANSWER_HEAD_BYTES;
 use target_profile_core::request::{Method, POST_CONTENT_TYPE, Request};
 use target_profile_core::secret::Secret;
 
-use crate::transport::Error;
+use crate::error::Error;
 use crate::wire::Connector;
 
 /// How connections are made.

@@ -7,10 +7,12 @@
 mod answers;
 pub mod bell;
 pub mod descriptors;
+mod error;
 mod exchange;
 mod http;
 mod transport;
 mod wire;
 
+pub use error::Error;
 pub use http::Options;
-pub use transport::{Error, Sabotage, Transport};
+pub use transport::{Sabotage, Transport};

@@ -3,47 +3,23 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io;
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use target_profile_core::drain::{Dispatch, Report};
 use target_profile_core::time::Timestamp;
-use thiserror::Error;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc as tokio_mpsc;
 
 use crate::answers::{Answers, Held};
 use crate::bell::Bell;
 use crate::descriptors::are_scarce;
+use crate::error::Error;
 use crate::exchange::{exchange, now};
 use crate::http::{Http, Options};
-
-/// Why the transport cannot be set up.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The file of further certificates.
-    #[error("could not read certificates from \"{}\": {reason}", path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The proxy's address. Its text may hold a password and is not repeated.
-    #[error("the proxy's address is not a URL")]
-    Proxy,
-    /// The TLS or HTTP library.
-    #[error("could not set up the HTTP client: {0}")]
-    Http(String),
-    /// A system call.
-    #[error("could not start the I/O thread: {0}")]
-    Io(#[from] io::Error),
-}
 
 /// The I/O thread, seen from the worker's thread.
 #[derive(Debug)]

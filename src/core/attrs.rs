@@ -1,5 +1,6 @@
 //! The attributes of an update: from nested JSON to a flat map of names and texts.
 
+mod options;
 mod walk;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map};
@@ -9,56 +10,9 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, Excerpt, JsonType};
 use crate::limits::{FLAT_ATTRS, FLAT_BYTES, JSON_DEPTH};
+pub(crate) use options::PREFIX;
+pub use options::{Arrays, FlattenOptions};
 use walk::{Key, is_blank, quoted, scalar_text, walk};
-
-/// What precedes the name of an attribute in the request, and is dropped once where it was given.
-pub(crate) const PREFIX: &str = "profile.";
-
-/// How an array becomes text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Arrays {
-    /// One attribute, whose value is the array as compact JSON: `["a","b"]`.
-    #[default]
-    Json,
-    /// One attribute for each element, with its index, from 0, as a part of the name: `tags.0`, `tags.1`. When the
-    /// array shrinks, the attributes of its former tail stay as they were.
-    Indexed,
-}
-
-impl Arrays {
-    /// Reads `json` or `indexed`.
-    ///
-    /// # Errors
-    /// [`Error::UnknownArrays`] for any other text.
-    pub fn parse(given: &str) -> Result<Self, Error> {
-        match given {
-            "json" => Ok(Self::Json),
-            "indexed" => Ok(Self::Indexed),
-            _ => Err(Error::UnknownArrays {
-                given: Excerpt::of(given),
-            }),
-        }
-    }
-
-    /// The name that [`Arrays::parse`] reads.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Json => "json",
-            Self::Indexed => "indexed",
-        }
-    }
-}
-
-/// The choices that flattening leaves to the client's settings.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct FlattenOptions {
-    /// How an array becomes text.
-    pub arrays: Arrays,
-    /// What is sent for null. `None` skips it: Target cannot delete an attribute, so a value that stands for "none" is
-    /// the only way to clear one.
-    pub null_value: Option<String>,
-}
 
 /// The attributes of an update, ready to be encoded: names without the prefix `profile.`, no name blank, no NUL
 /// anywhere. Only the default, to which others are merged, is empty.

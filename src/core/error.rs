@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use crate::id::IdKind;
+use crate::id_kind::IdKind;
 use crate::limits::{
     CLIENT_CODE_BYTES, ENDPOINT_URL_BYTES, EXCERPT_CHARS, FLAT_ATTRS, FLAT_BYTES, GET_URL_BYTES, JSON_DEPTH,
     MBOX_PC_DOTS, POST_BODY_BYTES, STORED_BYTES,
 };
-use crate::request::Method;
+use crate::method::Method;
 
 /// Text that may be long and may hold anything, made fit for a message: cut after [`EXCERPT_CHARS`] characters, and
 /// whatever a terminal would act upon or not show at all written as an escape. Made at once, so that an error never

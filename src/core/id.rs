@@ -6,16 +6,8 @@ use std::sync::Arc;
 
 use crate::client_code::ClientCode;
 use crate::error::{Error, Excerpt};
-use crate::limits::{MBOX_PC_CHARS, MBOX_PC_DOTS, THIRD_PARTY_ID_CHARS};
-
-/// Which of Target's ids a profile is found by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum IdKind {
-    /// `mboxPC`: the id that Target itself gave to the visitor.
-    MboxPc,
-    /// `mbox3rdPartyId`: the id that the customer's own systems use, as the site sends it.
-    Mbox3rdPartyId,
-}
+pub use crate::id_kind::IdKind;
+use crate::limits::MBOX_PC_DOTS;
 
 impl IdKind {
     /// Reads Target's own names, `mboxPC` and `mbox3rdPartyId`, and those of its other APIs: `pcId` and `tntId` for the
@@ -31,30 +23,6 @@ impl IdKind {
                 given: Excerpt::of(given),
             }),
         }
-    }
-
-    /// The canonical name, which is also the parameter of the request.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::MboxPc => "mboxPC",
-            Self::Mbox3rdPartyId => "mbox3rdPartyId",
-        }
-    }
-
-    /// The most characters that an id of this kind may have.
-    #[must_use]
-    pub const fn max_chars(self) -> usize {
-        match self {
-            Self::MboxPc => MBOX_PC_CHARS,
-            Self::Mbox3rdPartyId => THIRD_PARTY_ID_CHARS,
-        }
-    }
-}
-
-impl fmt::Display for IdKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -89,3 +89,19 @@ impl Lane {
 pub fn behind(id: i64) -> i64 {
     id.saturating_add(1)
 }
+
+/// The open ranges of priorities between and around the `known` ones, which come highest first.
+pub(crate) fn gaps(known: impl Iterator<Item = i32>) -> Vec<(i32, i32)> {
+    let mut gaps = Vec::new();
+    let mut below = i32::from(i16::MAX) + 1;
+    for priority in known {
+        if below - priority > 1 {
+            gaps.push((priority, below));
+        }
+        below = priority;
+    }
+    if below > i32::from(i16::MIN) {
+        gaps.push((i32::from(i16::MIN) - 1, below));
+    }
+    gaps
+}

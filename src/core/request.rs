@@ -1,51 +1,15 @@
 //! The requests of an update: how they are encoded, measured and, where one does not hold them all, split.
 
-use std::fmt;
-
 use crate::attrs::{FlatAttrs, PREFIX};
 use crate::endpoint::Endpoint;
 use crate::error::{Error, Excerpt};
 use crate::id::ProfileKey;
-use crate::limits::{GET_URL_BYTES, POST_BODY_BYTES};
+use crate::limits::GET_URL_BYTES;
+pub use crate::method::Method;
 
 /// The type of a POST's body. \[assumed\] The charset is named because a servlet container may otherwise take the
 /// escapes of a form for ISO-8859-1, and Target runs in one.
 pub const POST_CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=UTF-8";
-
-/// The method of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// Everything in the query of the URL.
-    Get,
-    /// Everything in the body, as a form, so that the id does not end up in the logs of proxies.
-    Post,
-}
-
-impl Method {
-    /// The method as HTTP spells it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "GET",
-            Self::Post => "POST",
-        }
-    }
-
-    /// The most bytes that a request may have: [`GET_URL_BYTES`] or [`POST_BODY_BYTES`].
-    #[must_use]
-    pub const fn max_bytes(self) -> usize {
-        match self {
-            Self::Get => GET_URL_BYTES,
-            Self::Post => POST_BODY_BYTES,
-        }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Which method a client's requests use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

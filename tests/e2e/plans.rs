@@ -8,24 +8,24 @@ const READS: [(&str, &str, &str, &str); 3] = [
     (
         "read_lanes",
         "text[], int2[], int8[], int8[], int4[]",
-        include_str!("../../sql/queries/read_lanes.sql"),
+        include_str!("../../sql/queries/claim/read_lanes.sql"),
         "outbox_lane",
     ),
     (
         "read_entries",
         "text[], text[], text[], int4",
-        include_str!("../../sql/queries/read_entries.sql"),
+        include_str!("../../sql/queries/claim/read_entries.sql"),
         "outbox_profile",
     ),
     (
         "find_lanes",
         "text[], int4[], int4[]",
-        include_str!("../../sql/queries/find_lanes.sql"),
+        include_str!("../../sql/queries/claim/find_lanes.sql"),
         "outbox_lane",
     ),
 ];
 
-/// Plans are made anew, as the worker makes them: src/pg/pins.rs has it so.
+/// Plans are made anew, as the worker makes them: src/pg/support/pins.rs has it so.
 fn plan_as_the_worker(db: &Db) {
     db.batch(
         "discard plans; set plan_cache_mode = force_generic_plan; set enable_seqscan = off; set enable_bitmapscan = off;
@@ -168,19 +168,19 @@ const OVERTAKING: [(&str, &str, &str, &str); 3] = [
     (
         "older_dead_letters",
         "text[], text[], text[], int8[]",
-        include_str!("../../sql/queries/older_dead_letters.sql"),
+        include_str!("../../sql/queries/settle/older_dead_letters.sql"),
         "'{c}', '{mboxPC}', '{p7}', '{9000000}'",
     ),
     (
         "supersede",
         "text, text, text, text[], int8[], int8",
-        include_str!("../../sql/queries/supersede.sql"),
+        include_str!("../../sql/queries/settle/supersede.sql"),
         "'c', 'mboxPC', 'p7', '{a1,a2,new}', '{9000000}', 8000000",
     ),
     (
         "thin_superseded",
         "text, text, text, text[]",
-        include_str!("../../sql/queries/thin_superseded.sql"),
+        include_str!("../../sql/queries/settle/thin_superseded.sql"),
         "'c', 'mboxPC', 'p7', '{a1,a2,new}'",
     ),
 ];

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use super::{Arrays, FlattenOptions, PREFIX};
+use super::options::{Arrays, FlattenOptions, PREFIX};
 use crate::error::{Error, Excerpt};
 use crate::limits::JSON_DEPTH;
 

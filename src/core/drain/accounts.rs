@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::Drain;
 use super::client::Client;
+use super::state::Drain;
 use crate::client_code::ClientCode;
 use crate::quota::{Adjustment, Class, Count, Ledger, Minute};
 use crate::settlement::{Activity, Batch};

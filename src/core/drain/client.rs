@@ -3,7 +3,6 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::lanes::gaps;
 use super::parked::Parked;
 use super::partial::Partial;
 use super::places::Places;
@@ -11,7 +10,7 @@ use crate::attrs::FlatAttrs;
 use crate::breaker::{Admission, Breaker};
 use crate::budget::RetryBudget;
 use crate::id::ProfileKey;
-use crate::lane::Lane;
+use crate::lane::{Lane, gaps};
 use crate::quota::{Class, Ledger, Quota};
 use crate::secret::Secret;
 use crate::settings::ClientSettings;

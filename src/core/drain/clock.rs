@@ -1,6 +1,6 @@
 //! A clock that is set, while entries wait and requests are under way.
 
-use super::Drain;
+use super::state::Drain;
 use crate::settlement::Batch;
 use crate::step::Step;
 use crate::time::Timestamp;

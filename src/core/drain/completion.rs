@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::client::Client;
+use super::delivery::Delivery;
+use super::fate::{Carried, Ending, Fate, GivenUp, fate};
 use super::merging::dispatch;
+use super::messages::{Dispatch, Report};
 use super::partial::REMEMBERED;
-use super::{Carried, Delivery, Dispatch, Drain, Ending, Fate, GivenUp, Report, fate};
+use super::state::Drain;
 use crate::retry;
 use crate::settings::ClientSettings;
 use crate::settlement::{Accepted, Again, Arrived, Batch, Dead, Ended, ResponseRecord, Retry};

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::HashSet;
 
 use super::client::{Client, LANES};
-use super::{Busy, Drain};
+use super::delivery::Busy;
+use super::state::Drain;
 use crate::client_code::ClientCode;
 use crate::horizon::{Observed, Snapshot};
 
@@ -107,20 +108,4 @@ impl Drain {
             self.look_for_lanes = true;
         }
     }
-}
-
-/// The open ranges of priorities between and around the `known` ones, which come highest first.
-pub(super) fn gaps(known: impl Iterator<Item = i32>) -> Vec<(i32, i32)> {
-    let mut gaps = Vec::new();
-    let mut below = i32::from(i16::MAX) + 1;
-    for priority in known {
-        if below - priority > 1 {
-            gaps.push((priority, below));
-        }
-        below = priority;
-    }
-    if below > i32::from(i16::MIN) {
-        gaps.push((i32::from(i16::MIN) - 1, below));
-    }
-    gaps
 }

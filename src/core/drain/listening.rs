@@ -1,6 +1,6 @@
 //! Whether what is committed has to wake whoever drives the drain.
 
-use super::Drain;
+use super::state::Drain;
 use crate::time::Timestamp;
 
 impl Drain {

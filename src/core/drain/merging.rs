@@ -1,7 +1,12 @@
 //! From a selected profile to a delivery: all its entries are read, and become one update.
 
+use super::delivery::{Busy, Delivery, Turn};
+use super::fate::Carried;
+use super::holding::{Admission, Reading};
 use super::holding::{Passed, Read, held};
-use super::{Admission, Busy, Carried, Delivery, Dispatch, Drain, Entry, Reading, Turn, Wait};
+use super::messages::{Dispatch, Entry};
+use super::parked::Wait;
+use super::state::Drain;
 use crate::attrs::FlatAttrs;
 use crate::client_code::ClientCode;
 use crate::error::Error;

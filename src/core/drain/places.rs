@@ -1,10 +1,5 @@
 //! How the clients share the requests that may be in flight.
 
-use super::Drain;
-
-/// Of the places in flight, one of so many is kept from those who have many of them.
-const KEPT_OF: usize = 8;
-
 /// The places in flight that are free at the moment.
 ///
 /// Any client may take them, but for the last ones. Of those a client with nothing in flight may take one. It takes more
@@ -12,10 +7,10 @@ const KEPT_OF: usize = 8;
 /// So clients whose endpoints hang leave some to a client that comes later. Nothing is kept where no other client may come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places {
-    free: usize,
-    kept: usize,
+    pub(super) free: usize,
+    pub(super) kept: usize,
     /// Clients with nothing in flight.
-    idle: usize,
+    pub(super) idle: usize,
 }
 
 impl Places {
@@ -34,21 +29,6 @@ impl Places {
         self.free = self.free.saturating_sub(1);
         if in_flight == 0 {
             self.idle = self.idle.saturating_sub(1);
-        }
-    }
-}
-
-impl Drain {
-    pub(super) fn places(&self) -> Places {
-        let sending = || self.clients.values().filter(|client| !client.paused);
-        Places {
-            free: self.free(),
-            kept: if sending().nth(1).is_some() {
-                self.limits.max_in_flight / KEPT_OF
-            } else {
-                0
-            },
-            idle: sending().filter(|client| client.in_flight == 0).count(),
         }
     }
 }

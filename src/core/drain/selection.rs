@@ -4,9 +4,11 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::client::{Client, LANES};
+use super::delivery::{Busy, Turn};
+use super::messages::{Head, LanePart, LaneRead};
 use super::parked::Wait;
 use super::places::Places;
-use super::{Busy, Drain, Head, LanePart, LaneRead, Turn};
+use super::state::Drain;
 use crate::breaker::Admission;
 use crate::client_code::ClientCode;
 use crate::id::{IdKind, ProfileId, ProfileKey};

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Busy, Delivery, Dispatch, Drain};
+use super::delivery::{Busy, Delivery};
+use super::messages::Dispatch;
+use super::state::Drain;
 use crate::client_code::ClientCode;
 use crate::quota::{Class, Count};
 use crate::settlement::Reservation;

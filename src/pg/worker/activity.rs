@@ -9,16 +9,14 @@ use target_profile_core::quota::{Count, Minute, WINDOW};
 use target_profile_core::settlement::{Activity, Reservation};
 use target_profile_core::time::Timestamp;
 
-use super::guests::yes;
 use super::queries::{
     ACTIVITY_IS_OPEN, ANY_OVERTAKEN, ANY_SUPERSEDED, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN,
     FORGET_SUPERSEDED, MOVE_ACTIVITY, OLD_ACTIVITY, READ_LEDGERS, WRITE_ACTIVITY,
 };
-use super::settle::timestamp;
 use super::tables;
-use crate::pg::clock::from_postgres;
-use crate::pg::errors::Fault;
-use crate::pg::writer;
+use crate::pg::enqueue::writer;
+use crate::pg::support::clock::{from_postgres, timestamp};
+use crate::pg::support::errors::Fault;
 
 /// For each client what is reserved of its quota, by minutes.
 pub fn ledgers(client: &mut SpiClient<'_>) -> Result<HashMap<String, Vec<(Minute, Count)>>, Fault> {
@@ -95,7 +93,7 @@ pub fn write<'a>(
 
 /// Accounts for what an earlier worker has left open.
 pub fn close(client: &mut SpiClient<'_>) -> Result<(), Fault> {
-    if ACTIVITY_IS_OPEN.with(|statement| yes(statement, client))? {
+    if ACTIVITY_IS_OPEN.with(|statement| statement.is_true(client))? {
         CLOSE_ACTIVITY.with(|statement| statement.update(client, &[]).map(|_| ()))?;
     }
     Ok(())
@@ -134,13 +132,13 @@ pub fn forget(client: &mut SpiClient<'_>, before: Timestamp, limit: i64) -> Resu
             Ok::<_, Fault>(is_full(rows.len()))
         })?;
     }
-    if ANY_OVERTAKEN.with(|statement| yes(statement, client))? {
+    if ANY_OVERTAKEN.with(|statement| statement.is_true(client))? {
         more |= FORGET_OVERTAKEN.with(|statement| {
             let rows = statement.update(client, &[limit.into()])?;
             Ok::<_, Fault>(is_full(rows.len()))
         })?;
     }
-    if writer::is_recorded() && ANY_SUPERSEDED.with(|statement| yes(statement, client))? {
+    if writer::is_recorded() && ANY_SUPERSEDED.with(|statement| statement.is_true(client))? {
         more |= FORGET_SUPERSEDED.with(|statement| {
             let rows = statement.update(client, &[limit.into()])?;
             Ok::<_, Fault>(is_full(rows.len()))

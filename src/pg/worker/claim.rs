@@ -16,11 +16,11 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 use target_profile_core::wal::end_of_records;
 
-use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
-use super::{guests, memory, overtaking, tables};
-use crate::pg::clock::from_postgres;
-use crate::pg::errors::Fault;
-use crate::pg::jsonb;
+use super::queries::{FETCH, FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use super::{installation, memory, overtaking, tables};
+use crate::pg::enqueue::jsonb;
+use crate::pg::support::clock::from_postgres;
+use crate::pg::support::errors::Fault;
 
 /// One claim: the requests to be sent now. `None`: the clients have changed, or `outbox` is gone, and the worker must look
 /// around before anything is sent.
@@ -38,7 +38,7 @@ pub fn claim(
     lack: &mut Option<usize>,
 ) -> Result<Option<Vec<Dispatch>>, Fault> {
     tables::read(&[tables::OUTBOX, tables::OVERTAKEN, tables::SUPERSEDED]);
-    if !clients_are_current() || guests::outbox(client)? != Some(outbox) {
+    if !clients_are_current() || installation::outbox(client)? != Some(outbox) {
         return Ok(None);
     }
     let (snapshot, last_id) = read_snapshot(client)?;
@@ -148,9 +148,6 @@ fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, F
     })
 }
 
-/// So many rows are fetched at a time. Each has its attributes with it only if they are small, otherwise the place where they are kept.
-pub(super) const FETCH: std::ffi::c_long = 128;
-
 /// Reads entries as far as the drain has room for them. What is too large for the memory that the machine has left is noted in `lack`.
 fn read_entries(
     client: &SpiClient<'_>,
@@ -225,7 +222,7 @@ fn read_entries(
     })
 }
 
-/// The version of an entry says whose it was and what it held: it is settled only as that. sql/queries/settle_accepted.sql computes the
+/// The version of an entry says whose it was and what it held: it is settled only as that. sql/queries/settle/settle_accepted.sql computes the
 /// same. What of it is the profile's:
 fn version_of_profile(key: &ProfileKey) -> i64 {
     [key.client.as_str(), key.kind.as_str(), key.id.as_str()]

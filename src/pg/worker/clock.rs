@@ -4,13 +4,10 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use target_profile_core::step::{Following, Step};
+use target_profile_core::step::Step;
 use target_profile_core::time::Timestamp;
 
-use super::surroundings::Standing;
-use super::transaction::{Access, transaction};
-use super::{Worker, activity, guests};
-use crate::pg::clock;
+use crate::pg::support::clock;
 
 /// Two readings that lie farther apart were interrupted.
 const PROMPT: i64 = 10_000;
@@ -58,46 +55,4 @@ fn uptime() -> i64 {
     let seconds = Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0));
     let up = seconds.saturating_add(Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0)));
     i64::try_from(up.as_micros()).unwrap_or(i64::MAX)
-}
-
-impl Worker {
-    /// The clock may have been set: what waits here waits as long as it would have.
-    pub(super) fn follow_clock(&mut self) {
-        if let Some((before, step)) = follow() {
-            pgrx::log!(
-                "target_profile: the clock was set by {} ms, and what waits goes by it",
-                step.micros() / 1_000
-            );
-            self.drain.clock_set(before, step, &mut self.batch);
-            for time in [&mut self.next_poll, &mut self.not_before] {
-                *time = step.of(*time);
-            }
-            self.retention.clock_set(step);
-            self.unsettled.clock_set(step);
-            self.following.note(step);
-        }
-    }
-
-    /// What counts against the quotas follows the clock, before anything is sent by it.
-    pub(super) fn move_ledgers(&mut self) -> Result<(), String> {
-        let Standing::Adopted(outbox) = self.standing else {
-            self.following = Following::default();
-            return Ok(());
-        };
-        let minutes = self.following.minutes();
-        if minutes == 0 {
-            return Ok(());
-        }
-        // By the clock as it was.
-        let before = now().unix_micros().saturating_sub(minutes.saturating_mul(60_000_000));
-        transaction("moving the quota with the clock", Access::Write, |client| {
-            if guests::outbox(client)? == Some(outbox) {
-                activity::follow(client, Timestamp::from_unix_micros(before), minutes)?;
-            }
-            Ok(())
-        })?;
-        self.drain.move_ledgers(minutes, &mut self.batch);
-        self.following.moved(minutes);
-        Ok(())
-    }
 }

@@ -13,10 +13,10 @@ use std::collections::HashSet;
 
 use pgrx::prelude::*;
 
-use super::guests;
+use super::installation;
 use super::queries::FOREIGN_OWNER;
-use crate::pg::errors::Fault;
-use crate::pg::owner::{Outbox, extension_of};
+use crate::pg::enqueue::owner::{Outbox, extension_of};
+use crate::pg::support::errors::Fault;
 
 /// What is to be put back when the transaction ends. An abort of the transaction does it as well.
 pub struct Identity {
@@ -65,7 +65,7 @@ impl Identity {
             unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
             // A commit is seen by a snapshot before it is told to the caches of names: what the snapshot shows must not be reached as
             // the superuser that the process still is.
-            if outbox.is_some() || Spi::connect(guests::outbox)?.is_none() {
+            if outbox.is_some() || Spi::connect(installation::outbox)?.is_none() {
                 return Ok(outbox);
             }
             // SAFETY: the one pushed above.

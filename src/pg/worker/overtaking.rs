@@ -9,18 +9,16 @@ use target_profile_core::error::Error;
 use target_profile_core::id::ProfileKey;
 use target_profile_core::settlement::Arrived;
 
-use super::claim::FETCH;
-use super::guests::yes;
 use super::queries::{
-    ANY_DEAD_LETTER, ANY_TAKEN, MOVE_OVERTAKEN, OLDER_DEAD_LETTERS, OLDER_DEAD_LETTERS_0_1, OVERTAKE_0_1, OVERTAKEN,
-    OVERTAKEN_0_1, SUPERSEDE, THIN_SUPERSEDED,
+    ANY_DEAD_LETTER, ANY_TAKEN, FETCH, MOVE_OVERTAKEN, OLDER_DEAD_LETTERS, OLDER_DEAD_LETTERS_0_1, OVERTAKE_0_1,
+    OVERTAKEN, OVERTAKEN_0_1, SUPERSEDE, THIN_SUPERSEDED,
 };
-use crate::pg::errors::Fault;
-use crate::pg::writer;
+use crate::pg::enqueue::writer;
+use crate::pg::support::errors::Fault;
 
 /// Notes what has arrived of profiles that have older dead letters. The entries must be there still, which say what each has set.
 pub fn overtake(client: &mut SpiClient<'_>, arrived: &[Arrived]) -> Result<(), Fault> {
-    if arrived.is_empty() || !ANY_DEAD_LETTER.with(|statement| yes(statement, client))? {
+    if arrived.is_empty() || !ANY_DEAD_LETTER.with(|statement| statement.is_true(client))? {
         return Ok(());
     }
     let older = older_dead_letters(client, arrived)?;

@@ -1,96 +1,94 @@
 //! The worker's statements, each the text of one file in `sql/queries`.
 
-use pgrx::pg_sys::BuiltinOid::{
-    DATEOID, INT2ARRAYOID, INT4ARRAYOID, INT4OID, INT8ARRAYOID, INT8OID, INTERVALOID, OIDOID, TEXTARRAYOID, TEXTOID,
-    TIMESTAMPTZARRAYOID, TIMESTAMPTZOID,
-};
-
-use crate::pg::statement::Statement;
+use crate::pg::support::statement::{Statement, statement};
 
 macro_rules! statements {
     ($($(#[$when:meta])* $name:ident = $file:literal ($($oid:ident),*);)*) => {
         thread_local! {
             $($(#[$when])* pub static $name: Statement = const {
-                Statement::new(include_str!(concat!("../../../sql/queries/", $file)), &[$($oid),*])
+                statement!($file $(, $oid)*)
             };)*
         }
     };
 }
 
 statements! {
-    FOREIGN_OWNER = "foreign_owner.sql" (OIDOID, OIDOID);
-    IS_INSTALLED = "is_installed.sql" ();
-    IS_ADOPTED = "is_adopted.sql" ();
+    FOREIGN_OWNER = "installation/foreign_owner.sql" (OIDOID, OIDOID);
+    IS_INSTALLED = "installation/is_installed.sql" ();
+    IS_ADOPTED = "installation/is_adopted.sql" ();
     #[cfg(feature = "pg14")]
-    PUBLISHED = "published_14.sql" ();
+    PUBLISHED = "installation/published_14.sql" ();
     #[cfg(not(feature = "pg14"))]
-    PUBLISHED = "published.sql" ();
-    SUBSCRIBED = "subscribed.sql" ();
-    SNAPSHOT = "snapshot.sql" ();
-    FIND_LANES = "find_lanes.sql" (TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID);
-    READ_LANES = "read_lanes.sql" (TEXTARRAYOID, INT2ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID);
-    READ_ENTRIES = "read_entries.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID);
-    ORPHANED_CLIENTS = "orphaned_clients.sql" ();
-    BURY_ORPHANS = "bury_orphans.sql" (TEXTOID);
-    OVERTAKEN = "overtaken.sql" (INT8OID, TEXTOID, TEXTOID, TEXTOID);
-    OVERTAKEN_0_1 = "overtaken_0_1.sql" (INT8OID);
-    OVERDUE_PARTITIONS = "overdue_partitions.sql" (TIMESTAMPTZOID, TEXTARRAYOID, INT8OID);
-    DROP_PARTITION = "drop_partition.sql" (TEXTOID);
-    ENSURE_STRAY = "ensure_stray.sql" ();
-    REWIND_RESPONSE_IDS = "rewind_response_ids.sql" ();
-    MEND_RESPONSE_IDS = "mend_response_ids.sql" (TIMESTAMPTZOID);
-    ENSURE_PARTITION = "ensure_partition.sql" (DATEOID);
-    RESPONSE_IDS = "response_ids.sql" (INT4OID);
-    SETTLE_RESPONSES = "settle_responses.sql" (
+    PUBLISHED = "installation/published.sql" ();
+    SUBSCRIBED = "installation/subscribed.sql" ();
+    SNAPSHOT = "claim/snapshot.sql" ();
+    FIND_LANES = "claim/find_lanes.sql" (TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID);
+    READ_LANES = "claim/read_lanes.sql" (TEXTARRAYOID, INT2ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT4ARRAYOID);
+    READ_ENTRIES = "claim/read_entries.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4OID);
+    ORPHANED_CLIENTS = "installation/orphaned_clients.sql" ();
+    BURY_ORPHANS = "installation/bury_orphans.sql" (TEXTOID);
+    OVERTAKEN = "claim/overtaken.sql" (INT8OID, TEXTOID, TEXTOID, TEXTOID);
+    OVERTAKEN_0_1 = "claim/overtaken_0_1.sql" (INT8OID);
+    OVERDUE_PARTITIONS = "response_days/overdue_partitions.sql" (TIMESTAMPTZOID, TEXTARRAYOID, INT8OID);
+    DROP_PARTITION = "response_days/drop_partition.sql" (TEXTOID);
+    ENSURE_STRAY = "response_days/ensure_stray.sql" ();
+    REWIND_RESPONSE_IDS = "response_days/rewind_response_ids.sql" ();
+    MEND_RESPONSE_IDS = "response_days/mend_response_ids.sql" (TIMESTAMPTZOID);
+    ENSURE_PARTITION = "response_days/ensure_partition.sql" (DATEOID);
+    RESPONSE_IDS = "settle/response_ids.sql" (INT4OID);
+    SETTLE_RESPONSES = "settle/settle_responses.sql" (
         INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
         INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
         TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
-    SETTLE_RESPONSES_0_1 = "settle_responses_0_1.sql" (
+    SETTLE_RESPONSES_0_1 = "settle/settle_responses_0_1.sql" (
         INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
         INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
         TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
-    SETTLE_STRAY_RESPONSES = "settle_stray_responses.sql" (
+    SETTLE_STRAY_RESPONSES = "settle/settle_stray_responses.sql" (
         INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
         INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
         TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
-    LOCK_ENTRIES = "lock_entries.sql" (INT8ARRAYOID, INT8ARRAYOID);
-    ENTRIES_LEFT = "entries_left.sql" (INT8ARRAYOID, INT8ARRAYOID);
-    SETTLE_ACCEPTED = "settle_accepted.sql" (INT8ARRAYOID, INT8ARRAYOID);
-    SETTLE_RETRIES = "settle_retries.sql" (
+    LOCK_ENTRIES = "settle/lock_entries.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    ENTRIES_LEFT = "settle/entries_left.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    SETTLE_ACCEPTED = "settle/settle_accepted.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    SETTLE_RETRIES = "settle/settle_retries.sql" (
         INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    SETTLE_DEAD = "settle_dead.sql" (
+    SETTLE_DEAD = "settle/settle_dead.sql" (
         INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
-    SETTLE_DEAD_0_1 = "settle_dead_0_1.sql" (
+    SETTLE_DEAD_0_1 = "settle/settle_dead_0_1.sql" (
         INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
-    LOCK_CLIENT = "lock_client.sql" (TEXTOID);
-    IS_UNPAUSED = "is_unpaused.sql" (TEXTOID);
-    PAUSE_CLIENT = "pause_client.sql" (TEXTOID, TEXTOID);
-    BREAKER_OPENED = "breaker_opened.sql" (TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
-    BREAKER_CLOSED = "breaker_closed.sql" (TEXTOID);
-    ANY_BREAKER = "any_breaker.sql" ();
-    BREAKERS_FORGOTTEN = "breakers_forgotten.sql" ();
-    READ_LEDGERS = "read_ledgers.sql" ();
-    WRITE_ACTIVITY = "write_activity.sql" (
+    LOCK_CLIENT = "settle/lock_client.sql" (TEXTOID);
+    IS_UNPAUSED = "settle/is_unpaused.sql" (TEXTOID);
+    PAUSE_CLIENT = "settle/pause_client.sql" (TEXTOID, TEXTOID);
+    BREAKER_OPENED = "settle/breaker_opened.sql" (TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID);
+    BREAKER_CLOSED = "settle/breaker_closed.sql" (TEXTOID);
+    ANY_BREAKER = "settle/any_breaker.sql" ();
+    BREAKERS_FORGOTTEN = "settle/breakers_forgotten.sql" ();
+    READ_LEDGERS = "activity/read_ledgers.sql" ();
+    WRITE_ACTIVITY = "activity/write_activity.sql" (
         TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
         INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8OID);
-    ACTIVITY_IS_OPEN = "activity_is_open.sql" ();
-    CLOSE_ACTIVITY = "close_activity.sql" ();
-    MOVE_ACTIVITY = "move_activity.sql" (TIMESTAMPTZOID, INTERVALOID);
-    OLD_ACTIVITY = "old_activity.sql" (TIMESTAMPTZOID);
-    DELETE_ACTIVITY = "delete_activity.sql" (TIMESTAMPTZOID, INT8OID);
-    ANY_DEAD_LETTER = "any_dead_letter.sql" ();
-    OLDER_DEAD_LETTERS = "older_dead_letters.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    OLDER_DEAD_LETTERS_0_1 = "older_dead_letters_0_1.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    SUPERSEDE = "supersede.sql" (TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8ARRAYOID, INT8OID);
-    THIN_SUPERSEDED = "thin_superseded.sql" (TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID);
-    ANY_TAKEN = "any_taken.sql" (INT8ARRAYOID);
-    MOVE_OVERTAKEN = "move_overtaken.sql" (INT8ARRAYOID, INT8ARRAYOID);
-    OVERTAKE_0_1 = "overtake_0_1.sql" (INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    ANY_SUPERSEDED = "any_superseded.sql" ();
-    FORGET_SUPERSEDED = "forget_superseded.sql" (INT8OID);
-    ANY_OVERTAKEN = "any_overtaken.sql" ();
-    RENAMED = "renamed.sql" ();
-    ANY_DROPPED_TABLE = "any_dropped_table.sql" ();
-    FORGET_DROPPED_TABLES = "forget_dropped_tables.sql" ();
-    FORGET_OVERTAKEN = "forget_overtaken.sql" (INT8OID);
+    ACTIVITY_IS_OPEN = "activity/activity_is_open.sql" ();
+    CLOSE_ACTIVITY = "activity/close_activity.sql" ();
+    MOVE_ACTIVITY = "activity/move_activity.sql" (TIMESTAMPTZOID, INTERVALOID);
+    OLD_ACTIVITY = "activity/old_activity.sql" (TIMESTAMPTZOID);
+    DELETE_ACTIVITY = "activity/delete_activity.sql" (TIMESTAMPTZOID, INT8OID);
+    ANY_DEAD_LETTER = "settle/any_dead_letter.sql" ();
+    OLDER_DEAD_LETTERS = "settle/older_dead_letters.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    OLDER_DEAD_LETTERS_0_1 = "settle/older_dead_letters_0_1.sql" (TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    SUPERSEDE = "settle/supersede.sql" (TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID, INT8ARRAYOID, INT8OID);
+    THIN_SUPERSEDED = "settle/thin_superseded.sql" (TEXTOID, TEXTOID, TEXTOID, TEXTARRAYOID);
+    ANY_TAKEN = "settle/any_taken.sql" (INT8ARRAYOID);
+    MOVE_OVERTAKEN = "settle/move_overtaken.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    OVERTAKE_0_1 = "settle/overtake_0_1.sql" (INT8ARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
+    ANY_SUPERSEDED = "activity/any_superseded.sql" ();
+    FORGET_SUPERSEDED = "activity/forget_superseded.sql" (INT8OID);
+    ANY_OVERTAKEN = "activity/any_overtaken.sql" ();
+    RENAMED = "installation/renamed.sql" ();
+    ANY_DROPPED_TABLE = "installation/any_dropped_table.sql" ();
+    FORGET_DROPPED_TABLES = "installation/forget_dropped_tables.sql" ();
+    FORGET_OVERTAKEN = "activity/forget_overtaken.sql" (INT8OID);
 }
+
+/// So many rows are fetched at a time. Each has its attributes with it only if they are small, otherwise the place where they are kept.
+pub const FETCH: std::ffi::c_long = 128;

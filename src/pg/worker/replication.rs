@@ -9,11 +9,11 @@ use pgrx::spi::SpiClient;
 use target_profile_core::replication::{Link, published, subscribed};
 use target_profile_core::trouble::Source;
 
-use super::Worker;
 use super::queries::{PUBLISHED, SUBSCRIBED};
+use super::state::Worker;
 use super::transaction::{Access, transaction};
-use crate::pg::errors::Fault;
-use crate::pg::statement::Statement;
+use crate::pg::support::errors::Fault;
+use crate::pg::support::statement::Statement;
 
 impl Worker {
     /// Which way do our tables go, if any?

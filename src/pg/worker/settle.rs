@@ -1,520 +1,348 @@
-//! Settling: one transaction that writes what the drain has decided.
+//! Settling what the drain has decided, and what becomes of it when others have locked or changed the rows.
+//!
+//! A batch is written in one transaction. If that waits for a row that somebody has locked, it is tried again without the entries that
+//! are locked; if that is not enough (the row of a client, of `activity`, …), client by client. What cannot be written is kept, and
+//! tried again; the others go on.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::time::Duration;
 
-use pgrx::datum::{Date, DatumWithOid, TimestampWithTimeZone};
-use pgrx::spi::SpiClient;
-use target_profile_core::breaker::Opening;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::drain::Drain;
-use target_profile_core::secret::Secret;
-use target_profile_core::settlement::{Accepted, Batch, Dead, Left, ResponseRecord, Retry};
-use target_profile_core::time::Timestamp;
+use target_profile_core::drain::Dispatch;
+use target_profile_core::quota::Minute;
+use target_profile_core::settlement::{Activity, Batch, Left, Reservation};
+use target_profile_core::trouble::Source;
 
-use super::guests::yes;
-use super::queries::{
-    ANY_BREAKER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, DROP_PARTITION, ENSURE_PARTITION, ENSURE_STRAY,
-    ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT, LOCK_ENTRIES, MEND_RESPONSE_IDS, OVERDUE_PARTITIONS, PAUSE_CLIENT,
-    RESPONSE_IDS, REWIND_RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_DEAD_0_1, SETTLE_RESPONSES,
-    SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
-};
-use super::tables;
-use super::{activity, overtaking};
-use crate::pg::burial::spare_ids;
-use crate::pg::clock::{from_postgres, to_postgres};
-use crate::pg::errors::Fault;
-use crate::pg::writer;
+use super::clock::now;
+use super::settle_rows;
+use super::settle_rows::{Manner, Stage};
+use super::state::Worker;
+use super::transaction::{Access, Failure, transaction};
+use super::unsettled::LONGEST_PAUSE;
+use super::{activity, memory, response_days};
+use crate::pg::shmem::reports::State;
+use crate::pg::support::clock::day_of;
 
-/// How far a settlement has come: what failed decides what is tried next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The tables are being locked.
-    Tables,
-    /// Ids are being drawn for the responses.
-    Ids,
-    /// The responses are being written.
-    Responses,
-    /// All else.
-    Rows,
-}
+/// So long after a lock was met, entries that are locked are left out at once.
+const CARE: Duration = Duration::from_secs(10);
+/// So many clients in a row whose rows are locked: then it is more than a row, and nobody else is made to wait for the rest.
+const PATIENCE: usize = 4;
 
-/// How a batch is settled.
-#[derive(Debug, Clone, Copy)]
-pub struct Manner {
-    /// Entries that somebody has locked are left out. That writes each row twice, so it is done when it must.
-    pub careful: bool,
-    /// Responses go to the table for those that `response` cannot take.
-    pub stray: bool,
-}
+impl Worker {
+    pub(super) fn settle(&mut self) -> Result<(), String> {
+        self.drain.report(now(), &mut self.batch);
+        self.set_aside();
+        self.settle_batch()?;
+        self.settle_kept()
+    }
 
-/// Writes the whole batch, but for what others have changed or locked since it was read. `last_response` is the last response that
-/// was recorded before; the answer has the same after.
-pub fn settle(
-    client: &mut SpiClient<'_>,
-    batch: &Batch,
-    manner: Manner,
-    last_response: i64,
-    drain: &Drain,
-    stage: &Cell<Stage>,
-) -> Result<(i64, Left), Fault> {
-    lock_tables(batch);
-    stage.set(Stage::Ids);
-    let response_ids = response_ids(client, batch.responses.len())?;
-    stage.set(Stage::Responses);
-    responses(client, &batch.responses, &response_ids, manner.stray)?;
-    stage.set(Stage::Rows);
-    tables::be_impatient();
-    let last_response = response_ids.iter().copied().fold(last_response, i64::max);
-    // While the entries are there, which say what each has set.
-    overtaking::overtake(client, &batch.arrived)?;
-    let mut left = entries(client, batch, manner.careful.then_some(drain), &response_ids)?;
-    left.responses = response_ids;
-    for (code, reason) in &batch.pauses {
-        if !pause(client, drain, code, reason)? {
-            left.pauses.insert(code.clone());
+    /// Of clients that are held nothing is tried before its time.
+    pub(super) fn set_aside(&mut self) {
+        if self.unsettled.held.is_empty() || self.batch.is_empty() {
+            return;
         }
-    }
-    for (code, opening) in &batch.breakers {
-        breaker(client, code.as_str(), opening.as_ref())?;
-    }
-    if !batch.activity.is_empty() {
-        let rows = batch
-            .activity
-            .iter()
-            .map(|((code, minute), activity)| (code, *minute, *activity));
-        activity::write(client, rows, last_response)?;
-    }
-    Ok((last_response, left))
-}
-
-fn lock_tables(batch: &Batch) {
-    let mut names = Vec::new();
-    if !batch.accepted.is_empty() || !batch.retries.is_empty() || !batch.dead.is_empty() {
-        names.push(tables::OUTBOX);
-    }
-    if !batch.responses.is_empty() {
-        names.push(tables::RESPONSE);
-    }
-    if !batch.dead.is_empty() || !batch.arrived.is_empty() {
-        names.extend([tables::DEAD_LETTER, tables::OVERTAKEN, tables::SUPERSEDED]);
-    }
-    if !batch.activity.is_empty() {
-        names.push(tables::ACTIVITY);
-    }
-    tables::write(&names);
-}
-
-/// Settles the entries. What is left: those that have changed since they were read, and with `care` those that are locked, of which
-/// the drain says what else they hold up.
-fn entries(
-    client: &mut SpiClient<'_>,
-    batch: &Batch,
-    care: Option<&Drain>,
-    response_ids: &[i64],
-) -> Result<Left, Fault> {
-    let mut left = Left::default();
-    let all: BTreeMap<i64, Option<i64>> = batch
-        .accepted
-        .iter()
-        .map(|entry| (entry.id, Some(entry.version)))
-        .chain(batch.retries.iter().map(|entry| (entry.id, Some(entry.version))))
-        .chain(batch.dead.iter().map(|entry| (entry.id, entry.version)))
-        .collect();
-    if all.is_empty() {
-        return Ok(left);
-    }
-    let args = || {
-        let ids: Vec<i64> = all.keys().copied().collect();
-        let versions: Vec<Option<i64>> = all.values().copied().collect();
-        [ids.into(), versions.into()]
-    };
-    let mut free = None;
-    if let Some(drain) = care {
-        let mut ids = BTreeSet::new();
-        LOCK_ENTRIES.with(|statement| {
-            for row in statement.update(client, &args())? {
-                ids.extend(row.get::<i64>(1)?);
+        for (code, part) in std::mem::take(&mut self.batch).by_client() {
+            if self.unsettled.held.contains(&code) {
+                self.unsettled.keep(code, part);
+            } else {
+                self.batch.append(part);
             }
-            Ok::<_, Fault>(())
-        })?;
-        if ids.len() < all.len() {
-            (left, _) = entries_left(client, &args(), |id| ids.contains(&id))?;
-            left.locked = drain.bound_to(batch, std::mem::take(&mut left.locked));
-            ids.retain(|id| !left.locked.contains(id));
-        }
-        free = Some(ids);
-    }
-    let is_free = |id: i64| free.as_ref().is_none_or(|ids| ids.contains(&id));
-    let accepted_there = accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
-    let retried = retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
-    let dead_there = dead(
-        client,
-        batch.dead.iter().filter(|entry| is_free(entry.id)),
-        response_ids,
-    )?;
-    let is_complete =
-        accepted_there && dead_there && retried == batch.retries.iter().filter(|entry| is_free(entry.id)).count();
-    if !is_complete {
-        let (changed, same) = entries_left(client, &args(), |_| true)?;
-        let is_suppressed = |id: &i64| is_free(*id) && same.contains(id);
-        let ended = batch.accepted.iter().map(|entry| &entry.id);
-        if ended.chain(batch.dead.iter().map(|entry| &entry.id)).any(is_suppressed) {
-            return Err(Fault::Suppressed {
-                statement: "DELETE from",
-                table: "outbox",
-            });
-        }
-        if batch.retries.iter().filter(|entry| is_suppressed(&entry.id)).count() > retried {
-            return Err(Fault::Suppressed {
-                statement: "UPDATE of",
-                table: "outbox",
-            });
-        }
-        // With care they are known, and nobody can have changed what is locked here.
-        if care.is_none() {
-            left = changed;
         }
     }
-    Ok(left)
-}
 
-/// Those that are still there: locked by others if they are what they were read as and not free, or else changed. And those that are free
-/// and what they were read as.
-fn entries_left(
-    client: &mut SpiClient<'_>,
-    args: &[DatumWithOid<'_>; 2],
-    is_free: impl Fn(i64) -> bool,
-) -> Result<(Left, BTreeSet<i64>), Fault> {
-    let (mut left, mut same_and_free) = (Left::default(), BTreeSet::new());
-    ENTRIES_LEFT.with(|statement| {
-        for row in statement.update(client, args)? {
-            let (Some(id), Some(same)) = (row.get::<i64>(1)?, row.get::<bool>(2)?) else {
-                return Err(Fault::Internal("entries_left"));
+    pub(super) fn settle_batch(&mut self) -> Result<(), String> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        self.show(State::Active);
+        let mut batch = std::mem::take(&mut self.batch);
+        let careful = now() < self.unsettled.careful_until;
+        let mut tried = self.write(&mut batch, careful);
+        if !careful && matches!(&tried, Err((Stage::Rows, failure)) if failure.is_lock()) {
+            self.unsettled.careful_until = now().plus(CARE);
+            tried = self.write(&mut batch, true);
+        }
+        match tried {
+            Ok(left) => {
+                self.note_settled(batch, left);
+                Ok(())
+            }
+            Err((Stage::Rows, failure)) if failure.is_lock() => self.settle_by_client(batch),
+            Err((_, failure)) => {
+                self.batch = batch;
+                Err(failure.into())
+            }
+        }
+    }
+
+    /// Somebody has rows of some client locked: the others are settled.
+    pub(super) fn settle_by_client(&mut self, batch: Batch) -> Result<(), String> {
+        let mut in_a_row = 0;
+        let mut failed = None;
+        for (code, mut part) in batch.by_client() {
+            if in_a_row >= PATIENCE || failed.is_some() {
+                self.batch.append(part);
+                continue;
+            }
+            match self.write(&mut part, true) {
+                Ok(left) => {
+                    in_a_row = 0;
+                    self.note_settled(part, left);
+                }
+                Err((Stage::Rows, failure)) if failure.is_lock() => {
+                    in_a_row += 1;
+                    self.hold(code, part, &failure);
+                }
+                Err((_, failure)) => {
+                    self.batch.append(part);
+                    failed = Some(failure);
+                }
+            }
+        }
+        match failed {
+            Some(failure) => Err(failure.into()),
+            None if in_a_row >= PATIENCE && !self.batch.is_empty() => {
+                Err("settling: rows of many clients are locked by other transactions".to_owned())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing is sent for this client before the part is written.
+    pub(super) fn hold(&mut self, code: ClientCode, part: Batch, failure: &Failure) {
+        let error = format!("rows of client \"{code}\" are locked by another transaction, and it waits: {failure}");
+        self.remember(Source::Locked, &error);
+        self.drain.hold(&code);
+        self.unsettled.held.insert(code.clone());
+        self.unsettled.keep(code, part);
+    }
+
+    /// Of clients that were registered anew, the drain does not know that they wait.
+    pub(super) fn hold_again(&mut self) {
+        for code in &self.unsettled.held {
+            self.drain.hold(code);
+        }
+    }
+
+    /// Tries again what was kept.
+    pub(super) fn settle_kept(&mut self) -> Result<(), String> {
+        if self.unsettled.due().is_none_or(|due| due > now()) {
+            return Ok(());
+        }
+        let pause = self.unsettled.pause;
+        let mut in_a_row = 0;
+        let mut failed = None;
+        for (code, mut part) in std::mem::take(&mut self.unsettled.of) {
+            if in_a_row >= PATIENCE || failed.is_some() {
+                self.unsettled.of.insert(code, part);
+                continue;
+            }
+            match self.write(&mut part, true) {
+                Ok(left) => {
+                    in_a_row = 0;
+                    self.unsettled.held.remove(&code);
+                    self.drain.give_free(&code);
+                    self.note_settled(part, left);
+                }
+                Err((stage, failure)) => {
+                    self.unsettled.of.insert(code, part);
+                    if stage == Stage::Rows && failure.is_lock() {
+                        in_a_row += 1;
+                    } else {
+                        failed = Some(failure);
+                    }
+                }
+            }
+        }
+        if self.unsettled.of.is_empty() {
+            self.is_over(Source::Locked);
+        } else {
+            self.unsettled.careful_until = now().plus(CARE);
+            self.unsettled.next_try = now().plus(pause);
+            self.unsettled.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+        failed.map_or(Ok(()), |failure| Err(failure.into()))
+    }
+
+    pub(super) fn note_settled(&mut self, batch: Batch, left: Left) {
+        let locked = !left.locked.is_empty() || !left.pauses.is_empty();
+        let later = self.drain.settled_but(batch, left);
+        if locked {
+            for (code, part) in later.by_client() {
+                let error =
+                    format!("rows of client \"{code}\" are locked by another transaction: they are settled later");
+                self.remember(Source::Locked, &error);
+                self.unsettled.keep(code, part);
+            }
+        }
+        if self.has_held_large && !self.drain.holds_large() {
+            self.has_held_large = false;
+            memory::give_back();
+        }
+        self.slot.announce_settled();
+        self.publish_in_flight();
+    }
+
+    /// Writes a batch in one transaction; if it is the responses that cannot be written, they go elsewhere.
+    pub(super) fn write(&mut self, batch: &mut Batch, careful: bool) -> Result<Left, (Stage, Failure)> {
+        let drain = &self.drain;
+        // Somebody may have cured it meanwhile.
+        batch.pauses.retain(|(code, _)| drain.is_refused(code));
+        self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+        let mut tried = self.write_once(batch, careful);
+        let mut days_made_anew = false;
+        for _ in 0..3 {
+            let Err((stage @ (Stage::Ids | Stage::Responses), failure)) = &tried else {
+                break;
             };
-            match (same, is_free(id)) {
-                (true, false) => left.locked.insert(id),
-                (false, _) => left.changed.insert(id),
-                (true, true) => same_and_free.insert(id),
-            };
-        }
-        Ok(())
-    })?;
-    Ok((left, same_and_free))
-}
-
-/// Whether all of them were there.
-fn accepted<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Accepted>) -> Result<bool, Fault> {
-    let (ids, versions): (Vec<i64>, Vec<i64>) = entries.map(|entry| (entry.id, entry.version)).unzip();
-    let count = ids.len();
-    if count == 0 {
-        return Ok(true);
-    }
-    SETTLE_ACCEPTED.with(|statement| Ok(statement.update(client, &[ids.into(), versions.into()])?.len() == count))
-}
-
-/// Whether the client is paused now, or need not be: not if somebody has its row locked.
-fn pause(client: &mut SpiClient<'_>, drain: &Drain, code: &ClientCode, reason: &str) -> Result<bool, Fault> {
-    let args = [code.as_str().into()];
-    let refused = LOCK_CLIENT.with(|statement| {
-        let rows = statement.update(client, &args)?;
-        if rows.is_empty() {
-            return Ok::<_, Fault>(None);
-        }
-        let row = rows.first();
-        let (endpoint, auth_token) = (row.get::<String>(1)?, row.get::<String>(2)?.map(Secret::new));
-        let resumed_at = row
-            .get::<TimestampWithTimeZone>(3)?
-            .map(|at| from_postgres(at.into_inner()));
-        let endpoint = endpoint.ok_or(Fault::Internal("client.endpoint"))?;
-        Ok(Some(drain.is_refused_as(
-            code,
-            &endpoint,
-            auth_token.as_ref(),
-            resumed_at,
-        )))
-    })?;
-    if let Some(refused) = refused {
-        if refused {
-            PAUSE_CLIENT.with(|statement| {
-                statement
-                    .update(client, &[code.as_str().into(), reason.into()])
-                    .map(|_| ())
-            })?;
-        }
-        return Ok(true);
-    }
-    IS_UNPAUSED.with(|statement| {
-        let rows = statement.update(client, &args)?;
-        Ok(!rows.first().get_one::<bool>()?.unwrap_or(false))
-    })
-}
-
-fn response_ids(client: &mut SpiClient<'_>, count: usize) -> Result<Vec<i64>, Fault> {
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    RESPONSE_IDS.with(|statement| {
-        let mut ids = Vec::with_capacity(count);
-        for row in statement.update(client, &[i32::try_from(count).unwrap_or(i32::MAX).into()])? {
-            ids.push(row.get::<i64>(1)?.ok_or(Fault::Internal("response_id_seq"))?);
-        }
-        Ok(ids)
-    })
-}
-
-fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], ids: &[i64], stray: bool) -> Result<(), Fault> {
-    if responses.is_empty() {
-        return Ok(());
-    }
-    // All ids of all responses in one array, of which each response has a slice (from 1, both ends included).
-    let mut outbox_ids = Vec::new();
-    let (mut from, mut to) = (Vec::new(), Vec::new());
-    for response in responses {
-        from.push(int(outbox_ids.len() + 1));
-        outbox_ids.extend_from_slice(&response.outbox_ids);
-        to.push(int(outbox_ids.len()));
-    }
-    let text = |of: fn(&ResponseRecord) -> &str| -> Vec<String> {
-        responses.iter().map(|response| of(response).to_owned()).collect()
-    };
-    let sent_at = responses
-        .iter()
-        .map(|response| timestamp(response.sent_at))
-        .collect::<Result<Vec<_>, _>>()?;
-    let durations: Vec<i64> = responses
-        .iter()
-        .map(|response| i64::try_from(response.duration.as_micros()).unwrap_or(i64::MAX))
-        .collect();
-    let statuses: Vec<Option<i32>> = responses
-        .iter()
-        .map(|response| response.http_status.map(i32::from))
-        .collect();
-    let messages: Vec<Option<String>> = responses.iter().map(|response| response.message.clone()).collect();
-    let bodies: Vec<Option<String>> = responses.iter().map(|response| response.body.clone()).collect();
-    let attempts: Vec<i32> = responses
-        .iter()
-        .map(|response| i32::try_from(response.attempt).unwrap_or(i32::MAX))
-        .collect();
-    let parts = |of: fn(&ResponseRecord) -> u16| -> Vec<i16> {
-        responses
-            .iter()
-            .map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX))
-            .collect()
-    };
-    let statement = if stray {
-        &SETTLE_STRAY_RESPONSES
-    } else if writer::is_recorded() {
-        &SETTLE_RESPONSES
-    } else {
-        &SETTLE_RESPONSES_0_1
-    };
-    let count = responses.len();
-    statement.with(|statement| {
-        let written = statement.update(
-            client,
-            &[
-                ids.to_vec().into(),
-                text(|response| response.key.client.as_str()).into(),
-                text(|response| response.key.kind.as_str()).into(),
-                text(|response| response.key.id.as_str()).into(),
-                outbox_ids.into(),
-                from.into(),
-                to.into(),
-                parts(|response| response.part).into(),
-                parts(|response| response.parts).into(),
-                text(|response| response.method.as_str()).into(),
-                responses
-                    .iter()
-                    .map(|response| int(response.request_bytes))
-                    .collect::<Vec<i32>>()
-                    .into(),
-                attempts.into(),
-                sent_at.into(),
-                durations.into(),
-                statuses.into(),
-                text(|response| response.outcome.as_str()).into(),
-                messages.into(),
-                bodies.into(),
-            ],
-        )?;
-        if written.len() < count {
-            return Err(Fault::Suppressed {
-                statement: "INSERT into",
-                table: "response",
-            });
-        }
-        Ok(())
-    })
-}
-
-/// How many of them were there.
-fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Retry>) -> Result<usize, Fault> {
-    let entries: Vec<&Retry> = entries.collect();
-    if entries.is_empty() {
-        return Ok(0);
-    }
-    let ids: Vec<i64> = entries.iter().map(|retry| retry.id).collect();
-    let versions: Vec<i64> = entries.iter().map(|retry| retry.version).collect();
-    let attempts: Vec<i32> = entries
-        .iter()
-        .map(|retry| i32::try_from(retry.attempts).unwrap_or(i32::MAX))
-        .collect();
-    let at = entries
-        .iter()
-        .map(|retry| timestamp(retry.next_attempt_at))
-        .collect::<Result<Vec<_>, _>>()?;
-    let outcomes: Vec<String> = entries.iter().map(|retry| retry.outcome.as_str().to_owned()).collect();
-    SETTLE_RETRIES.with(|statement| {
-        let args = [ids.into(), attempts.into(), at.into(), outcomes.into(), versions.into()];
-        Ok(statement.update(client, &args)?.len())
-    })
-}
-
-/// Whether all of them were there.
-fn dead<'a>(
-    client: &mut SpiClient<'_>,
-    entries: impl Iterator<Item = &'a Dead>,
-    response_ids: &[i64],
-) -> Result<bool, Fault> {
-    let entries: Vec<&Dead> = entries.collect();
-    if entries.is_empty() {
-        return Ok(true);
-    }
-    let ids: Vec<i64> = entries.iter().map(|dead| dead.id).collect();
-    let versions: Vec<Option<i64>> = entries.iter().map(|dead| dead.version).collect();
-    let attempts: Vec<i32> = entries
-        .iter()
-        .map(|dead| i32::try_from(dead.attempts).unwrap_or(i32::MAX))
-        .collect();
-    let reasons: Vec<String> = entries.iter().map(|dead| dead.reason.clone()).collect();
-    let outcomes: Vec<Option<String>> = entries
-        .iter()
-        .map(|dead| dead.outcome.map(|outcome| outcome.as_str().to_owned()))
-        .collect();
-    let responses: Vec<Option<i64>> = entries
-        .iter()
-        .map(|dead| {
-            let in_batch = dead.response.and_then(|index| response_ids.get(index).copied());
-            in_batch.or(dead.recorded)
-        })
-        .collect();
-    let statement = if writer::is_recorded() {
-        &SETTLE_DEAD
-    } else {
-        &SETTLE_DEAD_0_1
-    };
-    let spare = spare_ids(entries.len());
-    overtaking::follow(client, &ids, &spare)?;
-    statement.with(|statement| {
-        let args = [
-            ids.into(),
-            attempts.into(),
-            reasons.into(),
-            outcomes.into(),
-            responses.into(),
-            versions.into(),
-            spare.into(),
-        ];
-        let rows = statement.update(client, &args)?;
-        let (gone, buried) = rows.first().get_two::<i64, i64>()?;
-        if gone != buried {
-            return Err(Fault::Suppressed {
-                statement: "INSERT into",
-                table: "dead_letter",
-            });
-        }
-        Ok(gone.and_then(|gone| usize::try_from(gone).ok()) == Some(entries.len()))
-    })
-}
-
-fn breaker(client: &mut SpiClient<'_>, code: &str, opening: Option<&Opening>) -> Result<(), Fault> {
-    match opening {
-        None => BREAKER_CLOSED.with(|statement| statement.update(client, &[code.into()]).map(|_| ())),
-        Some(opening) => BREAKER_OPENED.with(|statement| {
-            statement
-                .update(
-                    client,
-                    &[
-                        code.into(),
-                        timestamp(opening.since)?.into(),
-                        timestamp(opening.next_try_at)?.into(),
-                        opening.reason.as_str().into(),
-                    ],
+            // Another table needs ids as well.
+            if *stage == Stage::Ids && !failure.is_end_of_sequence() {
+                break;
+            }
+            if failure.is_lock() || failure.is_of_server() || (self.stray && !failure.is_end_of_sequence()) {
+                break;
+            }
+            self.days.clear();
+            if failure.is_duplicate() && !self.ids_mended {
+                // Once, and not for ever: ids near the end of their range cannot be passed.
+                self.ids_mended = true;
+                for day in days_of(batch) {
+                    transaction("drawing other ids for responses", Access::Write, |client| {
+                        response_days::mend_response_ids(client, day)
+                    })
+                    .map_err(|failure| (Stage::Tables, failure))?;
+                }
+                self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+            } else if failure.is_end_of_sequence() {
+                transaction(
+                    "setting the sequence of responses back",
+                    Access::Write,
+                    response_days::rewind_response_ids,
                 )
-                .map(|_| ())
-        }),
-    }
-}
-
-/// What an earlier worker has left of its breakers.
-pub fn forget_breakers(client: &mut SpiClient<'_>) -> Result<(), Fault> {
-    if ANY_BREAKER.with(|statement| yes(statement, client))? {
-        BREAKERS_FORGOTTEN.with(|statement| statement.update(client, &[]).map(|_| ()))?;
-    }
-    Ok(())
-}
-
-/// Makes the partition of `response` for a day (days since 2000-01-01) if there is none.
-pub fn ensure_day(client: &mut SpiClient<'_>, day: i32) -> Result<(), Fault> {
-    // SAFETY: a date is that number of days.
-    let day = unsafe { Date::from_pg_epoch_days(day) };
-    ENSURE_PARTITION.with(|statement| statement.update(client, &[day.into()]).map(|_| ()))
-}
-
-/// Makes the table for responses that `response` cannot take, if there is none.
-pub fn ensure_stray(client: &mut SpiClient<'_>) -> Result<(), Fault> {
-    ENSURE_STRAY.with(|statement| statement.update(client, &[]).map(|_| ()))
-}
-
-/// Has the next ids of responses drawn above those that the day holds already.
-pub fn mend_response_ids(client: &mut SpiClient<'_>, day: i32) -> Result<(), Fault> {
-    let midnight = Timestamp::from_unix_micros(i64::from(day).saturating_add(10_957).saturating_mul(86_400_000_000));
-    MEND_RESPONSE_IDS.with(|statement| statement.update(client, &[timestamp(midnight)?.into()]).map(|_| ()))
-}
-
-/// The sequence of responses has come to its end: it goes back to where there is room.
-pub fn rewind_response_ids(client: &mut SpiClient<'_>) -> Result<(), Fault> {
-    REWIND_RESPONSE_IDS.with(|statement| statement.update(client, &[]).map(|_| ()))
-}
-
-/// Partitions of `response` that end before that point in time, but for those named; the oldest, at most so many.
-pub fn overdue_partitions(
-    client: &mut SpiClient<'_>,
-    before: Timestamp,
-    but: &[String],
-    limit: usize,
-) -> Result<Vec<String>, Fault> {
-    let args = [
-        timestamp(before)?.into(),
-        but.to_vec().into(),
-        i64::try_from(limit).unwrap_or(i64::MAX).into(),
-    ];
-    OVERDUE_PARTITIONS.with(|statement| {
-        let mut names = Vec::new();
-        for row in statement.select(client, &args)? {
-            names.extend(row.get::<String>(1)?);
+                .map_err(|failure| (Stage::Tables, failure))?;
+                self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+            } else if !days_made_anew {
+                // Somebody may have dropped or detached one.
+                days_made_anew = true;
+                self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
+            } else {
+                let error = format!(
+                    "responses are recorded in target_profile.response_stray, since response cannot take them: {failure}"
+                );
+                self.remember(Source::Records, &error);
+                transaction(
+                    "making a table for responses",
+                    Access::Write,
+                    response_days::ensure_stray,
+                )
+                .map_err(|failure| (Stage::Tables, failure))?;
+                self.stray = true;
+            }
+            tried = self.write_once(batch, careful);
         }
-        Ok(names)
-    })
-}
+        if tried.is_ok() && !batch.responses.is_empty() && !self.stray {
+            self.ids_mended = false;
+            if self.days_are_well {
+                self.is_over(Source::Records);
+            }
+        }
+        tried
+    }
 
-/// Drops them.
-pub fn drop_partitions(client: &mut SpiClient<'_>, names: &[String]) -> Result<(), Fault> {
-    DROP_PARTITION.with(|statement| {
-        for name in names {
-            statement.update(client, &[name.as_str().into()])?;
+    pub(super) fn write_once(&mut self, batch: &Batch, careful: bool) -> Result<Left, (Stage, Failure)> {
+        let stage = Cell::new(Stage::Tables);
+        let manner = Manner {
+            careful,
+            stray: self.stray,
+        };
+        let last = self.last_response;
+        let drain = &self.drain;
+        let written = transaction("settling", Access::Write, |client| {
+            settle_rows::settle(client, batch, manner, last, drain, &stage)
+        });
+        match written {
+            Ok((last, left)) => {
+                self.last_response = last;
+                Ok(left)
+            }
+            Err(failure) => {
+                // Perhaps somebody dropped a day. A lock, or a disk that is full, says nothing about that.
+                if !failure.is_lock() && !failure.is_of_server() {
+                    self.days.clear();
+                }
+                Err((stage.get(), failure))
+            }
+        }
+    }
+
+    /// A day that cannot be made is no reason not to try: the default partition, or one of somebody's, may take it.
+    pub(super) fn ensure_days(&mut self, batch: &Batch) -> Result<(), Failure> {
+        if self.stray {
+            return Ok(());
+        }
+        for day in days_of(batch) {
+            if self.days.contains(&day) {
+                continue;
+            }
+            let made = transaction("adding a day of responses", Access::Write, |client| {
+                response_days::ensure_day(client, day)
+            });
+            self.days_are_well = made.is_ok();
+            match made {
+                Err(failure) if failure.is_lock() || failure.is_of_server() => return Err(failure),
+                Err(failure) => self.remember(Source::Records, &failure.to_string()),
+                Ok(()) => {}
+            }
+            self.days.insert(day);
         }
         Ok(())
-    })
+    }
+
+    /// From now on responses are tried to be recorded where they belong.
+    pub(super) fn try_days_again(&mut self) {
+        if self.stray || !self.days_are_well {
+            self.stray = false;
+            self.days.clear();
+        }
+    }
+
+    /// Reserves for each client on its own. Those whose rows are locked wait; the answer is what the others may send.
+    pub(super) fn reserve_by_client(
+        &mut self,
+        reservations: Vec<Reservation>,
+        mut dispatches: Vec<Dispatch>,
+    ) -> Result<Vec<Dispatch>, (Vec<Dispatch>, String)> {
+        for reservation in reservations {
+            let one = std::slice::from_ref(&reservation);
+            let reserved = transaction("reserving quota", Access::Write, |client| {
+                activity::reserve(client, one)
+            });
+            match reserved {
+                Ok(()) => self.drain.reserved(vec![reservation]),
+                Err(failure) if failure.is_lock() => {
+                    let Reservation { client, minute, .. } = reservation;
+                    dispatches = self.drain.withdraw_of(&client, dispatches);
+                    // Nothing to be added: it can be written when a reservation can.
+                    self.hold(client.clone(), nothing_in(client, minute), &failure);
+                }
+                Err(failure) => return Err((dispatches, failure.into())),
+            }
+        }
+        Ok(dispatches)
+    }
 }
 
-/// As Postgres' type.
-pub fn timestamp(time: Timestamp) -> Result<TimestampWithTimeZone, Fault> {
-    TimestampWithTimeZone::try_from(to_postgres(time))
-        .map_err(|_| Fault::Internal("a point in time outside of Postgres' range"))
+fn nothing_in(client: ClientCode, minute: Minute) -> Batch {
+    let mut batch = Batch::default();
+    batch.activity.insert((client, minute), Activity::default());
+    batch
 }
 
-fn int(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
+fn days_of(batch: &Batch) -> BTreeSet<i32> {
+    batch
+        .responses
+        .iter()
+        .map(|response| day_of(response.sent_at))
+        .collect()
 }

@@ -8,9 +8,9 @@ use pgrx::prelude::*;
 use pgrx::spi::SpiClient;
 
 use super::identity::Identity;
-use crate::pg::allocator::with_reserve;
-use crate::pg::errors::Fault;
-use crate::pg::pins;
+use crate::pg::support::allocator::with_reserve;
+use crate::pg::support::errors::Fault;
+use crate::pg::support::pins;
 
 /// What a transaction may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

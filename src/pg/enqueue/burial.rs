@@ -1,0 +1,167 @@
+//! Dead letters of rows: written, many at once; and where even that is not possible, counted.
+
+use std::cell::Cell;
+
+use pgrx::datum::DatumWithOid;
+use pgrx::prelude::*;
+use target_profile_core::burial::{DeadLetter, Unsendable, spare_id};
+
+use super::deferred;
+use super::ids::must_be_writable;
+use super::outbox::{Entry, Writable};
+use super::owner::as_owner_of;
+use crate::pg::shmem::{reports as report, slots as shared};
+use crate::pg::support::clock::{from_postgres, postgres_now};
+use crate::pg::support::errors::{Fault, tell};
+use crate::pg::support::extension as own_objects;
+use crate::pg::support::process;
+use crate::pg::support::snapshot::with_transaction_snapshot;
+use crate::pg::support::statement::{Statement, statement};
+
+thread_local! {
+    /// The statements in which somebody was told last: of losses, and of ids that are not to be had.
+    static WARNED: Cell<i64> = const { Cell::new(0) };
+    static WARNED_OF_IDS: Cell<i64> = const { Cell::new(0) };
+    static BURY: Statement = const {
+        statement!("enqueue/bury.sql", INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, INT8ARRAYOID)
+    };
+}
+
+/// A dead letter that is not yet written.
+#[derive(Debug)]
+pub struct Buried {
+    /// From the outbox's sequence; `None`: it gave none.
+    pub id: Option<i64>,
+    /// What is written.
+    pub letter: DeadLetter,
+}
+
+/// Of an entry that the outbox does not take.
+pub fn of_entry(entry: &Entry, reason: &str) -> DeadLetter {
+    let letter = DeadLetter::of_row(
+        Unsendable {
+            client_code: Some(entry.origin.client.as_str()),
+            id_kind: Some(entry.origin.kind.as_str()),
+            profile_id: Some(entry.profile_id.as_str()),
+            attrs: &[],
+            priority: entry.origin.priority,
+            source: &entry.origin.source,
+        },
+        reason,
+    );
+    DeadLetter {
+        attrs: Some(entry.attrs.to_json_text()),
+        raw: false,
+        ..letter
+    }
+}
+
+/// Writes dead letters with one statement, also at the end of a transaction.
+///
+/// # Errors
+/// The transaction may not write. Whatever else fails is raised by Postgres.
+pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
+    fn texts<'l>(letters: &'l [Buried], text: impl Fn(&'l DeadLetter) -> Option<&'l str>) -> DatumWithOid<'l> {
+        letters
+            .iter()
+            .map(|buried| text(&buried.letter))
+            .collect::<Vec<_>>()
+            .into()
+    }
+    let _writable = Writable::again();
+    must_be_writable()?;
+    with_transaction_snapshot(|| {
+        as_owner_of(c"dead_letter", || {
+            Spi::connect_mut(|client| {
+                BURY.with(|statement| {
+                    let written = statement.update(
+                        client,
+                        &[
+                            letters.iter().map(|buried| buried.id).collect::<Vec<_>>().into(),
+                            texts(letters, |letter| letter.client_code.as_deref()),
+                            texts(letters, |letter| letter.id_kind.as_deref()),
+                            texts(letters, |letter| letter.profile_id.as_deref()),
+                            texts(letters, |letter| letter.attrs.as_deref()),
+                            letters
+                                .iter()
+                                .map(|buried| buried.letter.priority)
+                                .collect::<Vec<_>>()
+                                .into(),
+                            texts(letters, |letter| Some(&letter.source)),
+                            texts(letters, |letter| Some(&letter.reason)),
+                            letters
+                                .iter()
+                                .map(|buried| buried.letter.raw)
+                                .collect::<Vec<_>>()
+                                .into(),
+                            spare_ids(letters.len()).into(),
+                        ],
+                    )?;
+                    if written.len() < letters.len() {
+                        return Err(Fault::Suppressed {
+                            statement: "INSERT into",
+                            table: "dead_letter",
+                        });
+                    }
+                    Ok(())
+                })?;
+                own_objects::table(c"dead_letter").map_or(Ok(()), |table| deferred::check_now(client, table))
+            })
+        })
+    })
+}
+
+/// So many ids, for dead letters whose own are taken.
+pub fn spare_ids(count: usize) -> Vec<i64> {
+    let now = from_postgres(postgres_now()).unix_micros();
+    (0..count)
+        .map(|number| spare_id(now, number, fastrand::f64()))
+        .collect()
+}
+
+/// Tells whoever writes that the outbox has refused entries.
+pub fn warn_refused(count: usize, message: &str) {
+    tell(
+        "profile updates could not be enqueued",
+        &format!("The rows were written; {count} updates of them went to target_profile.dead_letter: {message}"),
+        "See what was done to target_profile.outbox, undo it, and send them with target_profile.retry_all.",
+    );
+}
+
+/// Tells whoever writes, once a statement, that there is no id for entries.
+pub fn warn_without_id(message: &str) {
+    // SAFETY: a plain reader.
+    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    if WARNED_OF_IDS.replace(statement) == statement {
+        return;
+    }
+    tell(
+        "profile updates could not be enqueued",
+        &format!("The rows were written; their updates went to target_profile.dead_letter: {message}"),
+        "See what was done to the sequence target_profile.outbox_id_seq, undo it, and send them with target_profile.retry_all.",
+    );
+}
+
+/// Tells whoever writes that updates are lost, once a statement; the server's log has it, too.
+pub fn warn_lost(count: u64, message: &str) {
+    // SAFETY: a plain reader.
+    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    if WARNED.replace(statement) == statement {
+        return;
+    }
+    tell(
+        "profile updates are lost",
+        &format!(
+            "The rows were written; {count} updates of them could be written neither to target_profile.outbox nor to \
+             target_profile.dead_letter: {message}"
+        ),
+        "See what was done to these tables and undo it; then send the rows again with target_profile.backfill.",
+    );
+}
+
+/// Has the view `worker` show that a transaction, which is about to commit, has lost updates.
+pub fn count_lost(count: u64, message: &str) {
+    if shared::is_ready() {
+        report::add_lost(process::my_database(), count, message, postgres_now());
+    }
+}

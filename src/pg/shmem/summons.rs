@@ -1,0 +1,128 @@
+//! What the launcher is told: which databases have something for a worker that they do not have, and that there are other databases.
+//!
+//! Told at the end of transactions, so atomics only.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
+
+use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
+
+use crate::pg::support::process;
+
+/// Databases that can be named at a time; beyond that, the launcher looks at all.
+const PLACES: usize = 32;
+
+static SUMMONS: PgAtomic<Summons> = unsafe {
+    // SAFETY: the name is ours alone.
+    PgAtomic::new(c"target_profile summons")
+};
+
+thread_local! {
+    /// The launcher's round in which this session has told it of its database.
+    static TOLD_IN: Cell<u32> = const { Cell::new(0) };
+}
+
+struct Summons {
+    /// The launcher's place among Postgres' processes, below 0 when there is none.
+    launcher: AtomicI32,
+    /// Counts the launcher's looks at the list of databases, from 1.
+    round: AtomicU32,
+    /// Databases in which something was committed, 0 for a free place.
+    databases: [AtomicU32; PLACES],
+    /// There were more than that.
+    overflow: AtomicBool,
+    /// Databases were created, dropped or changed.
+    list: AtomicBool,
+}
+
+// SAFETY: atomics.
+unsafe impl PGRXSharedMemory for Summons {}
+
+/// What the launcher was told since it asked last.
+pub struct Told {
+    /// Databases in which something was committed; `None`: too many to name.
+    pub databases: Option<Vec<u32>>,
+    /// There are other databases.
+    pub list: bool,
+}
+
+/// Asks for the memory; called once, in the postmaster.
+pub fn request() {
+    pg_shmem_init!(
+        SUMMONS = Summons {
+            launcher: AtomicI32::new(-1),
+            round: AtomicU32::new(0),
+            databases: std::array::from_fn(|_| AtomicU32::new(0)),
+            overflow: AtomicBool::new(false),
+            list: AtomicBool::new(false),
+        }
+    );
+}
+
+/// This process is the launcher from now on; `None`: no longer.
+pub fn set_launcher(process: Option<i32>) {
+    SUMMONS.get().launcher.store(process.unwrap_or(-1), Ordering::Release);
+}
+
+/// Whether there is a launcher.
+pub fn is_launcher_running() -> bool {
+    SUMMONS.get().launcher.load(Ordering::Acquire) >= 0
+}
+
+/// Has the launcher look whether there is something to do.
+pub fn call() {
+    let launcher = SUMMONS.get().launcher.load(Ordering::Acquire);
+    if launcher >= 0 {
+        process::set_latch(launcher);
+    }
+}
+
+/// There are other databases than before.
+pub fn call_to_list() {
+    SUMMONS.get().list.store(true, Ordering::Release);
+    call();
+}
+
+/// The extension may have come into this database.
+pub fn call_for(database: u32) {
+    let summons = SUMMONS.get();
+    TOLD_IN.set(summons.round.load(Ordering::Acquire));
+    let named = summons.databases.iter().any(|place| {
+        place
+            .compare_exchange(0, database, Ordering::AcqRel, Ordering::Acquire)
+            .unwrap_or_else(|there| if there == database { 0 } else { there })
+            == 0
+    });
+    if !named {
+        summons.overflow.store(true, Ordering::Release);
+    }
+    call();
+}
+
+/// There is work in this database and nobody who does it. Told once a session and round of the launcher: the database may be one
+/// that must not have a worker, and commits must not keep the launcher busy.
+pub fn call_once_for(database: u32) {
+    if TOLD_IN.get() != SUMMONS.get().round.load(Ordering::Acquire) {
+        call_for(database);
+    }
+}
+
+/// What the launcher was told since it asked last.
+pub fn take() -> Told {
+    let summons = SUMMONS.get();
+    let databases = summons
+        .databases
+        .iter()
+        .map(|place| place.swap(0, Ordering::AcqRel))
+        .filter(|database| *database != 0)
+        .collect();
+    Told {
+        databases: (!summons.overflow.swap(false, Ordering::AcqRel)).then_some(databases),
+        list: summons.list.swap(false, Ordering::AcqRel),
+    }
+}
+
+/// The launcher has looked at the list of databases.
+pub fn next_round() {
+    SUMMONS.get().round.fetch_add(1, Ordering::AcqRel);
+}

@@ -1,0 +1,21 @@
+//! What the other rooms stand on: statements, errors, settings, transactions, the catalog, calls of Postgres.
+
+pub mod allocator;
+pub mod backfill_fault;
+pub mod catalog;
+pub mod clock;
+pub mod databases;
+pub mod errors;
+pub mod extension;
+pub mod generated;
+pub mod pins;
+pub mod process;
+pub mod session;
+pub mod settings;
+pub mod snapshot;
+pub mod statement;
+pub mod subtransaction;
+pub mod trigger_call;
+pub mod unguarded;
+pub mod versions;
+pub mod wait_event;

@@ -1,0 +1,142 @@
+//! A prepared statement that a backend keeps: the text of one file in `sql/queries`.
+
+use std::mem::ManuallyDrop;
+use std::panic::AssertUnwindSafe;
+
+use once_cell::unsync::OnceCell;
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
+use pgrx::prelude::*;
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiCursor, SpiTupleTable};
+
+use super::errors::{Fault, version_hint};
+use super::extension as own_objects;
+use super::session::with_pinned_path;
+
+/// The statement in a file of `sql/queries`, whose parameters have these types.
+macro_rules! statement {
+    ($file:expr $(, $type:ident)* $(,)?) => {
+        $crate::pg::support::statement::Statement::new(
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/queries/", $file)),
+            &[$(::pgrx::pg_sys::BuiltinOid::$type),*],
+        )
+    };
+}
+pub(crate) use statement;
+
+/// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed. Its names are resolved in
+/// pg_catalog, whosever session it is.
+pub struct Statement {
+    text: &'static str,
+    types: &'static [pg_sys::BuiltinOid],
+    /// Never dropped: a thread-local is destroyed when the process exits, and then Postgres' memory is gone already.
+    plan: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
+}
+
+impl Statement {
+    /// The statement `text`, whose parameters have these types.
+    pub const fn new(text: &'static str, types: &'static [pg_sys::BuiltinOid]) -> Self {
+        Self {
+            text,
+            types,
+            plan: OnceCell::new(),
+        }
+    }
+
+    fn plan(&self, client: &SpiClient<'_>) -> Result<&OwnedPreparedStatement, Fault> {
+        let plan = self.plan.get_or_try_init(|| {
+            let prepared = explaining(|| client.prepare(self.text, &self.types()))?;
+            Ok::<_, Fault>(ManuallyDrop::new(prepared.keep()))
+        })?;
+        Ok(plan)
+    }
+
+    /// Runs it; it must not write, and gets no transaction id.
+    pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
+        if let Some(renamed) = own_objects::renamed() {
+            let text = renamed.in_statement(self.text);
+            return with_pinned_path(|| {
+                Ok(explaining(|| {
+                    client
+                        .prepare(&*text, &self.types())
+                        .and_then(|plan| client.select(plan, None, args))
+                })?)
+            });
+        }
+        with_pinned_path(|| {
+            let plan = self.plan(client)?;
+            Ok(explaining(|| client.select(plan, None, args))?)
+        })
+    }
+
+    /// Runs it; it says true or false.
+    pub fn is_true(&self, client: &SpiClient<'_>) -> Result<bool, Fault> {
+        Ok(self.select(client, &[])?.first().get_one::<bool>()?.unwrap_or(false))
+    }
+
+    /// Runs it row by row, as they are fetched; it must not write.
+    pub fn cursor<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiCursor<'c>, Fault> {
+        with_pinned_path(|| {
+            let plan = self.plan(client)?;
+            Ok(explaining(|| client.try_open_cursor(plan, args))?)
+        })
+    }
+
+    /// Runs it; it may write.
+    pub fn update<'c>(
+        &self,
+        client: &mut SpiClient<'c>,
+        args: &[DatumWithOid<'_>],
+    ) -> Result<SpiTupleTable<'c>, Fault> {
+        if let Some(renamed) = own_objects::renamed() {
+            let text = renamed.in_statement(self.text);
+            return with_pinned_path(|| {
+                Ok(explaining(|| {
+                    let plan = client.prepare_mut(&*text, &self.types())?.keep();
+                    client.update(&plan, None, args)
+                })?)
+            });
+        }
+        with_pinned_path(|| {
+            let plan = self.plan(client)?;
+            Ok(explaining(|| client.update(plan, None, args))?)
+        })
+    }
+
+    fn types(&self) -> Vec<pg_sys::PgOid> {
+        self.types.iter().map(|&oid| oid.into()).collect()
+    }
+}
+
+/// Runs a query of the extension. Where it fails because something is not there or is another, and the versions differ, the
+/// error says what to do about that.
+fn explaining<T>(query: impl FnOnce() -> T) -> T {
+    PgTryBuilder::new(AssertUnwindSafe(query))
+        .catch_others(explain)
+        .execute()
+}
+
+fn explain<T>(caught: CaughtError) -> T {
+    let CaughtError::PostgresError(error) = &caught else {
+        caught.rethrow()
+    };
+    let missing = matches!(
+        error.sql_error_code(),
+        PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN
+            | PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION
+            | PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE
+            | PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT
+            | PgSqlErrorCode::ERRCODE_DATATYPE_MISMATCH
+    );
+    // Only then: an error of another kind may have been raised with locks of shared memory held.
+    let Some(hint) = missing.then(version_hint).flatten() else {
+        caught.rethrow()
+    };
+    let mut report =
+        ErrorReport::new(error.sql_error_code(), error.message().to_owned(), "target_profile").set_hint(hint);
+    if let Some(detail) = error.detail() {
+        report = report.set_detail(detail);
+    }
+    report.report(PgLogLevel::ERROR);
+    unreachable!("an error report of level ERROR does not return")
+}

@@ -1,0 +1,457 @@
+//! Settling: one transaction that writes what the drain has decided.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::spi::SpiClient;
+use target_profile_core::breaker::Opening;
+use target_profile_core::client_code::ClientCode;
+use target_profile_core::drain::Drain;
+use target_profile_core::secret::Secret;
+use target_profile_core::settlement::{Accepted, Batch, Dead, Left, ResponseRecord, Retry};
+
+use super::queries::{
+    ANY_BREAKER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT,
+    LOCK_ENTRIES, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_DEAD_0_1, SETTLE_RESPONSES,
+    SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
+};
+use super::tables;
+use super::{activity, overtaking};
+use crate::pg::enqueue::burial::spare_ids;
+use crate::pg::enqueue::writer;
+use crate::pg::support::clock::{from_postgres, timestamp};
+use crate::pg::support::errors::Fault;
+
+/// How far a settlement has come: what failed decides what is tried next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The tables are being locked.
+    Tables,
+    /// Ids are being drawn for the responses.
+    Ids,
+    /// The responses are being written.
+    Responses,
+    /// All else.
+    Rows,
+}
+
+/// How a batch is settled.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Entries that somebody has locked are left out. That writes each row twice, so it is done when it must.
+    pub careful: bool,
+    /// Responses go to the table for those that `response` cannot take.
+    pub stray: bool,
+}
+
+/// Writes the whole batch, but for what others have changed or locked since it was read. `last_response` is the last response that
+/// was recorded before; the answer has the same after.
+pub fn settle(
+    client: &mut SpiClient<'_>,
+    batch: &Batch,
+    manner: Manner,
+    last_response: i64,
+    drain: &Drain,
+    stage: &Cell<Stage>,
+) -> Result<(i64, Left), Fault> {
+    lock_tables(batch);
+    stage.set(Stage::Ids);
+    let response_ids = response_ids(client, batch.responses.len())?;
+    stage.set(Stage::Responses);
+    responses(client, &batch.responses, &response_ids, manner.stray)?;
+    stage.set(Stage::Rows);
+    tables::be_impatient();
+    let last_response = response_ids.iter().copied().fold(last_response, i64::max);
+    // While the entries are there, which say what each has set.
+    overtaking::overtake(client, &batch.arrived)?;
+    let mut left = entries(client, batch, manner.careful.then_some(drain), &response_ids)?;
+    left.responses = response_ids;
+    for (code, reason) in &batch.pauses {
+        if !pause(client, drain, code, reason)? {
+            left.pauses.insert(code.clone());
+        }
+    }
+    for (code, opening) in &batch.breakers {
+        breaker(client, code.as_str(), opening.as_ref())?;
+    }
+    if !batch.activity.is_empty() {
+        let rows = batch
+            .activity
+            .iter()
+            .map(|((code, minute), activity)| (code, *minute, *activity));
+        activity::write(client, rows, last_response)?;
+    }
+    Ok((last_response, left))
+}
+
+fn lock_tables(batch: &Batch) {
+    let mut names = Vec::new();
+    if !batch.accepted.is_empty() || !batch.retries.is_empty() || !batch.dead.is_empty() {
+        names.push(tables::OUTBOX);
+    }
+    if !batch.responses.is_empty() {
+        names.push(tables::RESPONSE);
+    }
+    if !batch.dead.is_empty() || !batch.arrived.is_empty() {
+        names.extend([tables::DEAD_LETTER, tables::OVERTAKEN, tables::SUPERSEDED]);
+    }
+    if !batch.activity.is_empty() {
+        names.push(tables::ACTIVITY);
+    }
+    tables::write(&names);
+}
+
+/// Settles the entries. What is left: those that have changed since they were read, and with `care` those that are locked, of which
+/// the drain says what else they hold up.
+fn entries(
+    client: &mut SpiClient<'_>,
+    batch: &Batch,
+    care: Option<&Drain>,
+    response_ids: &[i64],
+) -> Result<Left, Fault> {
+    let mut left = Left::default();
+    let all: BTreeMap<i64, Option<i64>> = batch
+        .accepted
+        .iter()
+        .map(|entry| (entry.id, Some(entry.version)))
+        .chain(batch.retries.iter().map(|entry| (entry.id, Some(entry.version))))
+        .chain(batch.dead.iter().map(|entry| (entry.id, entry.version)))
+        .collect();
+    if all.is_empty() {
+        return Ok(left);
+    }
+    let args = || {
+        let ids: Vec<i64> = all.keys().copied().collect();
+        let versions: Vec<Option<i64>> = all.values().copied().collect();
+        [ids.into(), versions.into()]
+    };
+    let mut free = None;
+    if let Some(drain) = care {
+        let mut ids = BTreeSet::new();
+        LOCK_ENTRIES.with(|statement| {
+            for row in statement.update(client, &args())? {
+                ids.extend(row.get::<i64>(1)?);
+            }
+            Ok::<_, Fault>(())
+        })?;
+        if ids.len() < all.len() {
+            (left, _) = entries_left(client, &args(), |id| ids.contains(&id))?;
+            left.locked = drain.bound_to(batch, std::mem::take(&mut left.locked));
+            ids.retain(|id| !left.locked.contains(id));
+        }
+        free = Some(ids);
+    }
+    let is_free = |id: i64| free.as_ref().is_none_or(|ids| ids.contains(&id));
+    let accepted_there = accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
+    let retried = retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
+    let dead_there = dead(
+        client,
+        batch.dead.iter().filter(|entry| is_free(entry.id)),
+        response_ids,
+    )?;
+    let is_complete =
+        accepted_there && dead_there && retried == batch.retries.iter().filter(|entry| is_free(entry.id)).count();
+    if !is_complete {
+        let (changed, same) = entries_left(client, &args(), |_| true)?;
+        let is_suppressed = |id: &i64| is_free(*id) && same.contains(id);
+        let ended = batch.accepted.iter().map(|entry| &entry.id);
+        if ended.chain(batch.dead.iter().map(|entry| &entry.id)).any(is_suppressed) {
+            return Err(Fault::Suppressed {
+                statement: "DELETE from",
+                table: "outbox",
+            });
+        }
+        if batch.retries.iter().filter(|entry| is_suppressed(&entry.id)).count() > retried {
+            return Err(Fault::Suppressed {
+                statement: "UPDATE of",
+                table: "outbox",
+            });
+        }
+        // With care they are known, and nobody can have changed what is locked here.
+        if care.is_none() {
+            left = changed;
+        }
+    }
+    Ok(left)
+}
+
+/// Those that are still there: locked by others if they are what they were read as and not free, or else changed. And those that are free
+/// and what they were read as.
+fn entries_left(
+    client: &mut SpiClient<'_>,
+    args: &[DatumWithOid<'_>; 2],
+    is_free: impl Fn(i64) -> bool,
+) -> Result<(Left, BTreeSet<i64>), Fault> {
+    let (mut left, mut same_and_free) = (Left::default(), BTreeSet::new());
+    ENTRIES_LEFT.with(|statement| {
+        for row in statement.update(client, args)? {
+            let (Some(id), Some(same)) = (row.get::<i64>(1)?, row.get::<bool>(2)?) else {
+                return Err(Fault::Internal("entries_left"));
+            };
+            match (same, is_free(id)) {
+                (true, false) => left.locked.insert(id),
+                (false, _) => left.changed.insert(id),
+                (true, true) => same_and_free.insert(id),
+            };
+        }
+        Ok(())
+    })?;
+    Ok((left, same_and_free))
+}
+
+/// Whether all of them were there.
+fn accepted<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Accepted>) -> Result<bool, Fault> {
+    let (ids, versions): (Vec<i64>, Vec<i64>) = entries.map(|entry| (entry.id, entry.version)).unzip();
+    let count = ids.len();
+    if count == 0 {
+        return Ok(true);
+    }
+    SETTLE_ACCEPTED.with(|statement| Ok(statement.update(client, &[ids.into(), versions.into()])?.len() == count))
+}
+
+/// Whether the client is paused now, or need not be: not if somebody has its row locked.
+fn pause(client: &mut SpiClient<'_>, drain: &Drain, code: &ClientCode, reason: &str) -> Result<bool, Fault> {
+    let args = [code.as_str().into()];
+    let refused = LOCK_CLIENT.with(|statement| {
+        let rows = statement.update(client, &args)?;
+        if rows.is_empty() {
+            return Ok::<_, Fault>(None);
+        }
+        let row = rows.first();
+        let (endpoint, auth_token) = (row.get::<String>(1)?, row.get::<String>(2)?.map(Secret::new));
+        let resumed_at = row
+            .get::<TimestampWithTimeZone>(3)?
+            .map(|at| from_postgres(at.into_inner()));
+        let endpoint = endpoint.ok_or(Fault::Internal("client.endpoint"))?;
+        Ok(Some(drain.is_refused_as(
+            code,
+            &endpoint,
+            auth_token.as_ref(),
+            resumed_at,
+        )))
+    })?;
+    if let Some(refused) = refused {
+        if refused {
+            PAUSE_CLIENT.with(|statement| {
+                statement
+                    .update(client, &[code.as_str().into(), reason.into()])
+                    .map(|_| ())
+            })?;
+        }
+        return Ok(true);
+    }
+    IS_UNPAUSED.with(|statement| {
+        let rows = statement.update(client, &args)?;
+        Ok(!rows.first().get_one::<bool>()?.unwrap_or(false))
+    })
+}
+
+fn response_ids(client: &mut SpiClient<'_>, count: usize) -> Result<Vec<i64>, Fault> {
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    RESPONSE_IDS.with(|statement| {
+        let mut ids = Vec::with_capacity(count);
+        for row in statement.update(client, &[i32::try_from(count).unwrap_or(i32::MAX).into()])? {
+            ids.push(row.get::<i64>(1)?.ok_or(Fault::Internal("response_id_seq"))?);
+        }
+        Ok(ids)
+    })
+}
+
+fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], ids: &[i64], stray: bool) -> Result<(), Fault> {
+    if responses.is_empty() {
+        return Ok(());
+    }
+    // All ids of all responses in one array, of which each response has a slice (from 1, both ends included).
+    let mut outbox_ids = Vec::new();
+    let (mut from, mut to) = (Vec::new(), Vec::new());
+    for response in responses {
+        from.push(int(outbox_ids.len() + 1));
+        outbox_ids.extend_from_slice(&response.outbox_ids);
+        to.push(int(outbox_ids.len()));
+    }
+    let text = |of: fn(&ResponseRecord) -> &str| -> Vec<String> {
+        responses.iter().map(|response| of(response).to_owned()).collect()
+    };
+    let sent_at = responses
+        .iter()
+        .map(|response| timestamp(response.sent_at))
+        .collect::<Result<Vec<_>, _>>()?;
+    let durations: Vec<i64> = responses
+        .iter()
+        .map(|response| i64::try_from(response.duration.as_micros()).unwrap_or(i64::MAX))
+        .collect();
+    let statuses: Vec<Option<i32>> = responses
+        .iter()
+        .map(|response| response.http_status.map(i32::from))
+        .collect();
+    let messages: Vec<Option<String>> = responses.iter().map(|response| response.message.clone()).collect();
+    let bodies: Vec<Option<String>> = responses.iter().map(|response| response.body.clone()).collect();
+    let attempts: Vec<i32> = responses
+        .iter()
+        .map(|response| i32::try_from(response.attempt).unwrap_or(i32::MAX))
+        .collect();
+    let parts = |of: fn(&ResponseRecord) -> u16| -> Vec<i16> {
+        responses
+            .iter()
+            .map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX))
+            .collect()
+    };
+    let statement = if stray {
+        &SETTLE_STRAY_RESPONSES
+    } else if writer::is_recorded() {
+        &SETTLE_RESPONSES
+    } else {
+        &SETTLE_RESPONSES_0_1
+    };
+    let count = responses.len();
+    statement.with(|statement| {
+        let written = statement.update(
+            client,
+            &[
+                ids.to_vec().into(),
+                text(|response| response.key.client.as_str()).into(),
+                text(|response| response.key.kind.as_str()).into(),
+                text(|response| response.key.id.as_str()).into(),
+                outbox_ids.into(),
+                from.into(),
+                to.into(),
+                parts(|response| response.part).into(),
+                parts(|response| response.parts).into(),
+                text(|response| response.method.as_str()).into(),
+                responses
+                    .iter()
+                    .map(|response| int(response.request_bytes))
+                    .collect::<Vec<i32>>()
+                    .into(),
+                attempts.into(),
+                sent_at.into(),
+                durations.into(),
+                statuses.into(),
+                text(|response| response.outcome.as_str()).into(),
+                messages.into(),
+                bodies.into(),
+            ],
+        )?;
+        if written.len() < count {
+            return Err(Fault::Suppressed {
+                statement: "INSERT into",
+                table: "response",
+            });
+        }
+        Ok(())
+    })
+}
+
+/// How many of them were there.
+fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Retry>) -> Result<usize, Fault> {
+    let entries: Vec<&Retry> = entries.collect();
+    if entries.is_empty() {
+        return Ok(0);
+    }
+    let ids: Vec<i64> = entries.iter().map(|retry| retry.id).collect();
+    let versions: Vec<i64> = entries.iter().map(|retry| retry.version).collect();
+    let attempts: Vec<i32> = entries
+        .iter()
+        .map(|retry| i32::try_from(retry.attempts).unwrap_or(i32::MAX))
+        .collect();
+    let at = entries
+        .iter()
+        .map(|retry| timestamp(retry.next_attempt_at))
+        .collect::<Result<Vec<_>, _>>()?;
+    let outcomes: Vec<String> = entries.iter().map(|retry| retry.outcome.as_str().to_owned()).collect();
+    SETTLE_RETRIES.with(|statement| {
+        let args = [ids.into(), attempts.into(), at.into(), outcomes.into(), versions.into()];
+        Ok(statement.update(client, &args)?.len())
+    })
+}
+
+/// Whether all of them were there.
+fn dead<'a>(
+    client: &mut SpiClient<'_>,
+    entries: impl Iterator<Item = &'a Dead>,
+    response_ids: &[i64],
+) -> Result<bool, Fault> {
+    let entries: Vec<&Dead> = entries.collect();
+    if entries.is_empty() {
+        return Ok(true);
+    }
+    let ids: Vec<i64> = entries.iter().map(|dead| dead.id).collect();
+    let versions: Vec<Option<i64>> = entries.iter().map(|dead| dead.version).collect();
+    let attempts: Vec<i32> = entries
+        .iter()
+        .map(|dead| i32::try_from(dead.attempts).unwrap_or(i32::MAX))
+        .collect();
+    let reasons: Vec<String> = entries.iter().map(|dead| dead.reason.clone()).collect();
+    let outcomes: Vec<Option<String>> = entries
+        .iter()
+        .map(|dead| dead.outcome.map(|outcome| outcome.as_str().to_owned()))
+        .collect();
+    let responses: Vec<Option<i64>> = entries
+        .iter()
+        .map(|dead| {
+            let in_batch = dead.response.and_then(|index| response_ids.get(index).copied());
+            in_batch.or(dead.recorded)
+        })
+        .collect();
+    let statement = if writer::is_recorded() {
+        &SETTLE_DEAD
+    } else {
+        &SETTLE_DEAD_0_1
+    };
+    let spare = spare_ids(entries.len());
+    overtaking::follow(client, &ids, &spare)?;
+    statement.with(|statement| {
+        let args = [
+            ids.into(),
+            attempts.into(),
+            reasons.into(),
+            outcomes.into(),
+            responses.into(),
+            versions.into(),
+            spare.into(),
+        ];
+        let rows = statement.update(client, &args)?;
+        let (gone, buried) = rows.first().get_two::<i64, i64>()?;
+        if gone != buried {
+            return Err(Fault::Suppressed {
+                statement: "INSERT into",
+                table: "dead_letter",
+            });
+        }
+        Ok(gone.and_then(|gone| usize::try_from(gone).ok()) == Some(entries.len()))
+    })
+}
+
+fn breaker(client: &mut SpiClient<'_>, code: &str, opening: Option<&Opening>) -> Result<(), Fault> {
+    match opening {
+        None => BREAKER_CLOSED.with(|statement| statement.update(client, &[code.into()]).map(|_| ())),
+        Some(opening) => BREAKER_OPENED.with(|statement| {
+            statement
+                .update(
+                    client,
+                    &[
+                        code.into(),
+                        timestamp(opening.since)?.into(),
+                        timestamp(opening.next_try_at)?.into(),
+                        opening.reason.as_str().into(),
+                    ],
+                )
+                .map(|_| ())
+        }),
+    }
+}
+
+/// What an earlier worker has left of its breakers.
+pub fn forget_breakers(client: &mut SpiClient<'_>) -> Result<(), Fault> {
+    if ANY_BREAKER.with(|statement| statement.is_true(client))? {
+        BREAKERS_FORGOTTEN.with(|statement| statement.update(client, &[]).map(|_| ()))?;
+    }
+    Ok(())
+}
+
+fn int(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,101 @@
+//! What a worker keeps from one turn to the next. Nothing of it has to survive its process.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use target_profile_core::drain::{Drain, Report};
+use target_profile_core::pace::Pace;
+use target_profile_core::settlement::Batch;
+use target_profile_core::step::Following;
+use target_profile_core::time::Timestamp;
+use target_profile_core::trouble::Troubles;
+
+use super::installation::Standing;
+use super::retention::Retention;
+use super::unsettled::Unsettled;
+use crate::pg::shmem::reports::State;
+use crate::pg::shmem::slots::Slot;
+use crate::pg::support::settings::Snapshot;
+
+/// The worker of one database.
+pub(super) struct Worker {
+    pub(super) slot: Slot,
+    pub(super) settings: Snapshot,
+    pub(super) drain: Drain,
+    /// What has to be settled; kept until it is, whatever fails.
+    pub(super) batch: Batch,
+    /// Memory was taken for a large update, and not given back yet.
+    pub(super) has_held_large: bool,
+    /// Answers that have come and are not judged.
+    pub(super) answers: VecDeque<Report>,
+    pub(super) standing: Standing,
+    /// A subscription writes into our tables.
+    pub(super) is_subscriber: bool,
+    /// Of the SQL objects, when they were looked at last.
+    pub(super) sql_version: Option<String>,
+    /// The version of the clients that the drain has; `None`: look again.
+    pub(super) clients_version: Option<u64>,
+    /// What could not be settled, because somebody has locked it.
+    pub(super) unsettled: Unsettled,
+    /// Days of `response` that have their partition.
+    pub(super) days: BTreeSet<i32>,
+    /// They could be made.
+    pub(super) days_are_well: bool,
+    /// `response` cannot take the responses: they go elsewhere.
+    pub(super) stray: bool,
+    /// Ids of responses that were there already have been passed over.
+    pub(super) ids_mended: bool,
+    /// The last response that was recorded.
+    pub(super) last_response: i64,
+    pub(super) next_poll: Timestamp,
+    pub(super) retention: Retention,
+    pub(super) troubles: Troubles,
+    /// The view may show an error.
+    pub(super) told: bool,
+    /// Errors in a row.
+    pub(super) errors: u32,
+    pub(super) not_before: Timestamp,
+    /// By how much the ledgers of the quotas are to follow the clock.
+    pub(super) following: Following,
+    pub(super) state: Option<State>,
+    /// How long it rests between turns beside many commits.
+    pub(super) pace: Pace,
+    /// This turn was told of commits.
+    pub(super) told_of_work: bool,
+}
+
+impl Worker {
+    pub(super) fn new(slot: Slot) -> Self {
+        let settings = Snapshot::take();
+        let mut drain = Drain::new(settings.limits.clone());
+        drain.set_enabled(settings.enabled);
+        let start = Timestamp::from_unix_micros(0);
+        Self {
+            slot,
+            settings,
+            drain,
+            batch: Batch::default(),
+            answers: VecDeque::new(),
+            has_held_large: false,
+            standing: Standing::NoExtension,
+            is_subscriber: false,
+            sql_version: None,
+            clients_version: None,
+            unsettled: Unsettled::default(),
+            days: BTreeSet::new(),
+            days_are_well: true,
+            stray: false,
+            ids_mended: false,
+            last_response: 0,
+            next_poll: start,
+            retention: Retention::default(),
+            troubles: Troubles::default(),
+            told: true,
+            errors: 0,
+            not_before: start,
+            following: Following::default(),
+            state: None,
+            pace: Pace::default(),
+            told_of_work: false,
+        }
+    }
+}

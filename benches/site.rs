@@ -48,7 +48,7 @@ impl Site {
     pub fn add_client(&self, code: &str, in_flight: usize) {
         let in_flight = i32::try_from(in_flight).unwrap_or(i32::MAX);
         self.db.query(
-            "select target_profile.add_client($1, endpoint => $2, max_in_flight => $3)",
+            "select target_profile.add_client($1, endpoint => $2, max_in_flight => $3, daily_quota => 1000000000)",
             &[&code, &self.mock.endpoint(), &in_flight],
         );
     }

@@ -232,7 +232,7 @@ CREATE FUNCTION target_profile.remove_client(client_code text, dead_letter_waiti
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM target_profile._check_owners('client', 'outbox', 'dead_letter', 'backing_off');
+    PERFORM target_profile._check_owners('client', 'outbox', 'dead_letter', 'overtaken', 'superseded', 'backing_off');
     DELETE FROM target_profile.client AS c WHERE c.client_code = remove_client.client_code;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_unregistered(remove_client.client_code);
@@ -305,7 +305,6 @@ AS $$
         FROM placed p JOIN gone g USING (id)
         CROSS JOIN LATERAL target_profile._overtaken(g.id, g.client_code, g.id_kind, g.profile_id) since
         WHERE p.taken AND g.retried_at IS NOT NULL
-        ON CONFLICT DO NOTHING
     ), buried AS (
         INSERT INTO target_profile.dead_letter
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,

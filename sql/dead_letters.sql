@@ -136,7 +136,6 @@ AS $$
         FROM letter l
         CROSS JOIN LATERAL target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id) gone (attr)
         WHERE l.entry_id <> l.id
-        ON CONFLICT DO NOTHING
     ), back AS (
         INSERT INTO target_profile.outbox
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,

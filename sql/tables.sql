@@ -129,24 +129,26 @@ CREATE INDEX dead_letter_profile ON target_profile.dead_letter (client_code, id_
 -- Attributes of dead letters that newer updates of the profile have set since: sent again, they are left out, so that no older
 -- value follows a newer one. A table of its own and not a column: the worker must not wait for the lock of somebody who is
 -- about to retry a dead letter. The rows here are those of version 0.1.0, and those of dead letters that have got another id.
+-- No index holds a name: it may be longer than one takes.
 CREATE TABLE target_profile.overtaken (
-    id bigint,
-    attr text COLLATE "C",
-    PRIMARY KEY (id, attr)
+    id bigint NOT NULL,
+    attr text COLLATE "C" NOT NULL
 );
+CREATE INDEX overtaken_id ON target_profile.overtaken (id);
 
 -- The same of all dead letters of a profile at once, so that an update costs what it sets, however many dead letters its profile has: what
 -- those with ids below before_id say about the attribute. A row speaks of dead letters with ids above 0 if before_id is above 1, and of
--- the others otherwise: their ids do not say when an entry was enqueued. before_id is part of the key so that nobody's lock on a row
--- is ever waited for.
+-- the others otherwise: their ids do not say when an entry was enqueued. A row is never updated, and nothing has to be unique, so that
+-- nobody's lock on a row is ever waited for.
 CREATE TABLE target_profile.superseded (
-    client_code text COLLATE "C",
-    id_kind text COLLATE "C",
-    profile_id text COLLATE "C",
-    attr text COLLATE "C",
-    before_id bigint,
-    PRIMARY KEY (client_code, id_kind, profile_id, attr, before_id)
+    client_code text COLLATE "C" NOT NULL,
+    id_kind text COLLATE "C" NOT NULL,
+    profile_id text COLLATE "C" NOT NULL,
+    attr text COLLATE "C" NOT NULL,
+    before_id bigint NOT NULL
 );
+CREATE INDEX superseded_profile ON target_profile.superseded
+    (client_code, id_kind, profile_id, pg_catalog.hashtextextended(attr, 0), before_id);
 
 -- The quota's ledger and the time series in one. What a client may send is reserved here before it is sent; a crash turns all
 -- that was reserved into sent. While requests go out a row is written about once a second, not once a request: a long snapshot

@@ -54,7 +54,8 @@ BEGIN
     PERFORM set_config('lock_timeout', '100ms', true);
     LOOP
         BEGIN
-            LOCK TABLE target_profile.response, target_profile.outbox, target_profile.dead_letter, target_profile.activity IN ACCESS EXCLUSIVE MODE;
+            LOCK TABLE target_profile.response, target_profile.outbox, target_profile.dead_letter, target_profile.overtaken,
+                target_profile.activity IN ACCESS EXCLUSIVE MODE;
             RETURN;
         EXCEPTION WHEN lock_not_available THEN
             IF clock_timestamp() > deadline THEN
@@ -650,16 +651,20 @@ $$;
 
 -- What overtaken says of one dead letter, of all of a profile at once, so that an update costs what it sets, however many dead letters its profile has: what
 -- those with ids below before_id say about the attribute. A row speaks of dead letters with ids above 0 if before_id is above 1, and of
--- the others otherwise: their ids do not say when an entry was enqueued. before_id is part of the key so that nobody's lock on a row
--- is ever waited for.
+-- the others otherwise: their ids do not say when an entry was enqueued. A row is never updated, and nothing has to be unique, so that
+-- nobody's lock on a row is ever waited for.
 CREATE TABLE target_profile.superseded (
-    client_code text COLLATE "C",
-    id_kind text COLLATE "C",
-    profile_id text COLLATE "C",
-    attr text COLLATE "C",
-    before_id bigint,
-    PRIMARY KEY (client_code, id_kind, profile_id, attr, before_id)
+    client_code text COLLATE "C" NOT NULL,
+    id_kind text COLLATE "C" NOT NULL,
+    profile_id text COLLATE "C" NOT NULL,
+    attr text COLLATE "C" NOT NULL,
+    before_id bigint NOT NULL
 );
+CREATE INDEX superseded_profile ON target_profile.superseded
+    (client_code, id_kind, profile_id, pg_catalog.hashtextextended(attr, 0), before_id);
+-- No index holds a name: it may be longer than one takes.
+ALTER TABLE target_profile.overtaken DROP CONSTRAINT overtaken_pkey;
+CREATE INDEX overtaken_id ON target_profile.overtaken (id);
 COMMENT ON TABLE target_profile.superseded IS
     'Attributes that newer updates of a profile have set since its dead letters were enqueued; retry leaves them out';
 COMMENT ON COLUMN target_profile.superseded.before_id IS 'Dead letters with ids below this one leave the attribute out: those above 0 if it is above 1, and the others otherwise';
@@ -979,7 +984,7 @@ CREATE OR REPLACE FUNCTION target_profile.remove_client(client_code text, dead_l
 AS $$
 #variable_conflict use_column
 BEGIN
-    PERFORM target_profile._check_owners('client', 'outbox', 'dead_letter', 'backing_off');
+    PERFORM target_profile._check_owners('client', 'outbox', 'dead_letter', 'overtaken', 'superseded', 'backing_off');
     DELETE FROM target_profile.client AS c WHERE c.client_code = remove_client.client_code;
     IF NOT FOUND THEN
         PERFORM target_profile._raise_unregistered(remove_client.client_code);
@@ -1296,7 +1301,6 @@ AS $$
         FROM placed p JOIN gone g USING (id)
         CROSS JOIN LATERAL target_profile._overtaken(g.id, g.client_code, g.id_kind, g.profile_id) since
         WHERE p.taken AND g.retried_at IS NOT NULL
-        ON CONFLICT DO NOTHING
     ), buried AS (
         INSERT INTO target_profile.dead_letter
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, next_attempt_at,
@@ -1334,7 +1338,6 @@ AS $$
         FROM letter l
         CROSS JOIN LATERAL target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id) gone (attr)
         WHERE l.entry_id <> l.id
-        ON CONFLICT DO NOTHING
     ), back AS (
         INSERT INTO target_profile.outbox
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,

@@ -512,3 +512,34 @@ fn what_newer_updates_have_set_goes_with_a_dead_letter_that_gets_another_id() {
     wait_state(&site, id, "accepted");
     assert_eq!(history(&site, "r", "a"), ["2"]);
 }
+
+/// A name may be longer than an index takes.
+#[test]
+fn a_newer_update_with_names_of_any_length_is_settled_and_overtakes() {
+    let site = Site::new("long_names");
+    site.add_client("other");
+    let name: String = site
+        .db
+        .text("select string_agg(md5(n::text), '') from generate_series(1, 600) n");
+    let id = dead(&site, "p", &format!(r#"{{"{name}": 1, "b": 1}}"#));
+    let newer = site.update("p", &format!(r#"{{"{name}": 2}}"#));
+    wait_state(&site, newer, "accepted");
+    retry(&site, id);
+    wait_state(&site, id, "accepted");
+    assert_eq!(history(&site, "p", &name), ["2"]);
+    assert_eq!(history(&site, "p", "b"), ["1"]);
+    // The same of a dead letter that gets another id.
+    let id = dead(&site, "q", &format!(r#"{{"{name}": 1, "b": 1}}"#));
+    let newer = site.update("q", &format!(r#"{{"{name}": 2}}"#));
+    wait_state(&site, newer, "accepted");
+    site.db.batch("select target_profile.pause('acme', 'test')");
+    site.db.batch(&format!(
+        "insert into target_profile.outbox (id, client_code, id_kind, profile_id, attrs)
+         values ({id}, 'acme', 'mbox3rdPartyId', 'elsewhere', '{{\"a\": \"1\"}}')"
+    ));
+    retry(&site, id);
+    site.db.batch("select target_profile.resume('acme')");
+    site.wait_drained();
+    assert_eq!(history(&site, "q", &name), ["2"]);
+    assert_eq!(history(&site, "q", "b"), ["1"]);
+}

@@ -6,4 +6,3 @@ JOIN target_profile.outbox o ON o.id = d.id
 JOIN target_profile.dead_letter l ON l.id = d.id
 CROSS JOIN LATERAL target_profile._overtaken(o.id, o.client_code, o.id_kind, o.profile_id) since
 WHERE o.retried_at IS NOT NULL
-ON CONFLICT DO NOTHING

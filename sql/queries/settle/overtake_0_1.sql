@@ -4,7 +4,9 @@
 INSERT INTO target_profile.overtaken (id, attr)
 SELECT p.id, p.attr
 FROM unnest($1, $2) AS p (id, attr)
-WHERE EXISTS (
+-- The index there holds no longer names.
+WHERE pg_catalog.octet_length(p.attr) <= 2000
+  AND EXISTS (
     SELECT FROM unnest($3) AS e (id)
     LEFT JOIN target_profile.outbox o ON o.id = e.id
     WHERE e.id > p.id AND (o.id IS NULL OR o.attrs ? p.attr))

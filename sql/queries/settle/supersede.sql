@@ -29,5 +29,5 @@ WHERE (s.before_id > 1) = ($6 > 0)
   -- A subquery with an aggregate is planned by itself, so that it takes all columns of the index.
   AND coalesce(s.before_id > (
     SELECT max(v.before_id) FROM target_profile.superseded v
-    WHERE v.client_code = $1 AND v.id_kind = $2 AND v.profile_id = $3 AND v.attr = s.attr AND (v.before_id > 1) = ($6 > 0)), true)
-ON CONFLICT DO NOTHING
+    WHERE v.client_code = $1 AND v.id_kind = $2 AND v.profile_id = $3 AND hashtextextended(v.attr, 0) = hashtextextended(s.attr, 0)
+      AND v.attr = s.attr AND (v.before_id > 1) = ($6 > 0)), true)

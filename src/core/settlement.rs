@@ -108,7 +108,7 @@ pub struct Left {
 /// A part of a client's quota that is set aside for requests of one minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Whose.
+    /// Whose quota.
     pub client: ClientCode,
     /// The minute in which it can be used.
     pub minute: Minute,
@@ -152,7 +152,7 @@ impl Activity {
 /// Attributes that Target has, or may have: dead letters of the profile that are older than the entries which set them no longer do.
 #[derive(Debug, Clone)]
 pub struct Arrived {
-    /// Whose.
+    /// Whose profile.
     pub key: ProfileKey,
     /// The outbox ids in the request, in their order.
     pub ids: Vec<i64>,

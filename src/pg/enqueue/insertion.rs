@@ -32,7 +32,7 @@ pub struct Row<'a> {
 }
 
 /// So many rows go into the table together.
-const TOGETHER: usize = 256;
+const ROWS_AT_A_TIME: usize = 256;
 
 /// Inserts rows, in the rights of the current user, which must be the owner's. A row whose id is taken gets another one, and so does
 /// every row after it, so that they stay in their order. The answer is how many rows, from the first one on, are in the table: the
@@ -48,10 +48,10 @@ pub fn insert(rows: &mut [Row<'_>]) -> Result<usize, Fault> {
             return Ok(0);
         };
         let room = Room::new(&target, rows.len());
-        let mut stored = vec![Stored::EMPTY; rows.len().min(TOGETHER)];
+        let mut stored = vec![Stored::EMPTY; rows.len().min(ROWS_AT_A_TIME)];
         let (mut done, mut attempts) = (0, 0);
         while done < rows.len() {
-            let last = rows.len().min(done + TOGETHER);
+            let last = rows.len().min(done + ROWS_AT_A_TIME);
             let stored = &mut stored[..last - done];
             let free = room.store(&target, &rows[done..last], stored);
             // What follows in this transaction sees the rows.
@@ -119,7 +119,7 @@ impl Room {
     /// # Safety
     /// A table that is open.
     unsafe fn new(target: &as_made::Outbox, rows: usize) -> Self {
-        let count = if rows > 1 { rows.min(TOGETHER) } else { 0 };
+        let count = if rows > 1 { rows.min(ROWS_AT_A_TIME) } else { 0 };
         // SAFETY: the caller's promise.
         unsafe {
             unguarded::guarded(|| {

@@ -156,7 +156,8 @@ impl Process {
                 self.launcher.serves(database);
             }
             let is_there = match self.handles.get(&database) {
-                // It may have gone before it came to announcing itself, and be there yet when it has said goodbye.
+                // The handle says whether the process was started and has not ended; the slot says whether it has announced itself. A
+                // process can end before it announces itself, and runs on for a moment after it has left its slot.
                 Some(handle) => handle.is_alive() || slot.process().is_some(),
                 None => slot.process().is_some(),
             };

@@ -22,10 +22,10 @@ use crate::pg::support::process;
 use crate::pg::support::wait_event;
 
 /// A worker that has not gone by itself after that long is in a statement that waits for a lock: it is ended.
-const GRACE: Duration = Duration::from_millis(600);
+const LEAVES_BY_ITSELF_WITHIN: Duration = Duration::from_millis(600);
 
 /// After that long the statement runs all the same; Postgres then says who is in its way.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Between two looks whether the process is out of Postgres' list, which nobody announces.
 const LOOK_AGAIN_MS: i64 = 2;
@@ -82,14 +82,14 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// What there is to be done after a statement has run.
+/// Called after a rename has run.
 #[pg_guard]
 unsafe extern "C-unwind" fn after(statement: *mut pg_sys::Node) {
-    // SAFETY: the caller's.
+    // SAFETY: the statement is valid: the caller has it from Postgres.
     unsafe { renames::after(statement) }
 }
 
-/// What there is to be done before a statement runs.
+/// Called before a statement runs.
 #[pg_guard]
 unsafe extern "C-unwind" fn before(statement: *mut pg_sys::Node) {
     // SAFETY: the caller's.
@@ -207,7 +207,7 @@ fn owned_database(name: &CStr) -> Option<u32> {
     }
 }
 
-/// Waits until the worker of a held database has gone, at most `PATIENCE`.
+/// Waits until the worker of a held database has gone, at most `WAIT_AT_MOST`.
 fn wait_until_nobody_serves(database: u32) {
     let Some(slot) = Slot::of(database) else {
         return;
@@ -219,7 +219,7 @@ fn wait_until_nobody_serves(database: u32) {
     let condition = shared::changed_condition();
     // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
     unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
-    while began.elapsed() < PATIENCE {
+    while began.elapsed() < WAIT_AT_MOST {
         let process = slot.process();
         pid = process.map(process::pid_at).or(pid);
         // It leaves the slot a moment before it leaves Postgres' list, which is what the statement looks at.
@@ -229,14 +229,16 @@ fn wait_until_nobody_serves(database: u32) {
         }
         if let Some(pid) = pid
             && !ended
-            && began.elapsed() >= GRACE
+            && began.elapsed() >= LEAVES_BY_ITSELF_WITHIN
         {
             ended = true;
             terminate(pid);
         }
         let pause = match process {
-            Some(_) if !ended => i64::try_from(GRACE.saturating_sub(began.elapsed()).as_millis()).unwrap_or(0),
-            Some(_) => i64::try_from(PATIENCE.saturating_sub(began.elapsed()).as_millis()).unwrap_or(0),
+            Some(_) if !ended => {
+                i64::try_from(LEAVES_BY_ITSELF_WITHIN.saturating_sub(began.elapsed()).as_millis()).unwrap_or(0)
+            }
+            Some(_) => i64::try_from(WAIT_AT_MOST.saturating_sub(began.elapsed()).as_millis()).unwrap_or(0),
             None => LOOK_AGAIN_MS,
         };
         // SAFETY: prepared above; interrupts are served inside.

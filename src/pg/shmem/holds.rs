@@ -12,14 +12,14 @@ use super::summons;
 use crate::pg::support::process;
 
 /// Holds at a time; a statement that finds no place goes without, and may fail for the worker's connection.
-const PLACES: usize = 64;
+const HOLDS_AT_A_TIME: usize = 64;
 
 static HOLDS: PgAtomic<Holds> = unsafe {
     // SAFETY: the name is ours alone.
     PgAtomic::new(c"target_profile holds")
 };
 
-struct Holds([Hold; PLACES]);
+struct Holds([Hold; HOLDS_AT_A_TIME]);
 
 struct Hold {
     /// The session that holds, by its pid; 0 for a free place.

@@ -10,7 +10,7 @@ use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
 use crate::pg::support::process;
 
 /// Databases that can be named at a time; beyond that, the launcher looks at all.
-const PLACES: usize = 32;
+const DATABASES: usize = 32;
 
 static SUMMONS: PgAtomic<Summons> = unsafe {
     // SAFETY: the name is ours alone.
@@ -28,7 +28,7 @@ struct Summons {
     /// Counts the launcher's looks at the list of databases, from 1.
     round: AtomicU32,
     /// Databases in which something was committed, 0 for a free place.
-    databases: [AtomicU32; PLACES],
+    databases: [AtomicU32; DATABASES],
     /// There were more than that.
     overflow: AtomicBool,
     /// Databases were created, dropped or changed.

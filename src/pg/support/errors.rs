@@ -128,7 +128,7 @@ pub enum TriggerFault {
     /// The id is an expression that cannot be computed.
     #[error("the id of the row cannot be computed")]
     IdExpression {
-        /// It.
+        /// The expression, as it was given.
         expression: String,
         /// What Postgres says.
         message: String,
@@ -189,7 +189,7 @@ pub enum WatchFault {
     /// What is not one expression, or not of the row.
     #[error("not a single expression over the columns of the row")]
     Expression {
-        /// It.
+        /// The expression, as it was given.
         expression: String,
         /// What is wrong with it, if that is known.
         error: Option<String>,
@@ -197,7 +197,7 @@ pub enum WatchFault {
     /// What cannot be the id of a row.
     #[error("the id cannot be computed from one row alone")]
     IdExpression {
-        /// It.
+        /// The expression, as it was given.
         expression: String,
         /// What is wrong with it.
         error: String,

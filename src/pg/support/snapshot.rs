@@ -7,8 +7,8 @@ pub fn with_latest_snapshot<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: inside a transaction.
     unsafe {
         with_snapshot(pg_sys::GetLatestSnapshot(), || {
-            // Whoever has the locks already is told of new definitions by nobody: a plan that was kept would leave out a partition
-            // that is younger than it, and rows with it that the snapshot sees. What the snapshot sees was announced before.
+            // A session that takes no new lock does not hear of new definitions. A kept plan would leave out a partition that is newer than
+            // the plan, with rows that the snapshot sees. Everything that the snapshot sees has been announced by now.
             pg_sys::AcceptInvalidationMessages();
             work()
         })

@@ -1,4 +1,4 @@
-//! What becomes of a row, however it was come by: an update, if it can be one.
+//! From a row to an update, or to the reason why it cannot be one. Triggers and backfill both go this way.
 
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;

@@ -9,8 +9,8 @@ use target_profile_core::time::Timestamp;
 
 use crate::pg::support::clock;
 
-/// Two readings that lie farther apart were interrupted.
-const PROMPT: i64 = 10_000;
+/// Two readings that lie farther apart were interrupted. Microseconds.
+const APART_AT_MOST: i64 = 10_000;
 
 thread_local! {
     /// The time of day when the machine was started, as of the last look; none before the first one.
@@ -41,7 +41,7 @@ fn measure() -> i64 {
     loop {
         let up = uptime();
         let day = clock::now().unix_micros();
-        if uptime().saturating_sub(up) < PROMPT {
+        if uptime().saturating_sub(up) < APART_AT_MOST {
             return day.saturating_sub(up);
         }
     }

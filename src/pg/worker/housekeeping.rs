@@ -16,11 +16,11 @@ const EVERY: Duration = Duration::from_secs(3600);
 /// Sending waits so long for old records to go; the rest goes a little later.
 const AT_A_TIME: Duration = Duration::from_millis(250);
 /// How long sending goes on then.
-const BREATH: Duration = Duration::from_millis(750);
+const PAUSE_BETWEEN_STEPS: Duration = Duration::from_millis(750);
 /// What cannot be dropped, because somebody reads it or depends on it, is tried again after this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const RETRY_DROP_AFTER: Duration = Duration::from_secs(30);
 /// So many days are dropped in one transaction: each takes some locks, and the server has so many.
-const DAYS: usize = 4;
+const DAYS_AT_A_TIME: usize = 4;
 /// So many rows are deleted in one transaction.
 const ROWS: i64 = 10_000;
 
@@ -58,12 +58,12 @@ impl Worker {
             .and_then(|more| if more { Ok(true) } else { self.forget_rows(until) })
             .and_then(|more| if more { Ok(true) } else { forget_dropped_tables() });
         match done {
-            Ok(true) => self.retention.due = now().plus(BREATH),
+            Ok(true) => self.retention.due = now().plus(PAUSE_BETWEEN_STEPS),
             Ok(false) => {
                 let pause = match self.retention.trouble.take() {
                     Some(trouble) => {
                         self.remember(Source::House, &trouble);
-                        PATIENCE
+                        RETRY_DROP_AFTER
                     }
                     None => {
                         self.is_over(Source::House);
@@ -75,7 +75,7 @@ impl Worker {
             Err(error) => {
                 // A day that cannot be dropped is no reason not to send.
                 self.remember(Source::House, &error);
-                self.retention.due = now().plus(PATIENCE);
+                self.retention.due = now().plus(RETRY_DROP_AFTER);
             }
         }
     }
@@ -86,7 +86,7 @@ impl Worker {
         loop {
             let kept = &self.retention.kept;
             let names = transaction("looking for old responses", Access::Read, |client| {
-                response_days::overdue_partitions(client, before, kept, DAYS)
+                response_days::overdue_partitions(client, before, kept, DAYS_AT_A_TIME)
             })?;
             if names.is_empty() {
                 return Ok(false);

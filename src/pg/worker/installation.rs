@@ -32,11 +32,11 @@ pub struct Clients {
 }
 
 /// How often, a millisecond apart, the caches of names are given time to hear of a commit.
-const PATIENCE: u32 = 200;
+const CACHE_LOOKS: u32 = 200;
 
 /// The outbox of this database, if the extension is installed.
 pub fn outbox(client: &SpiClient<'_>) -> Result<Option<pg_sys::Oid>, Fault> {
-    for _ in 0..PATIENCE {
+    for _ in 0..CACHE_LOOKS {
         let (oid, found_by_name) = IS_INSTALLED.with(|statement| {
             let rows = statement.select(client, &[])?;
             if rows.is_empty() {

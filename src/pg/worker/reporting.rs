@@ -62,7 +62,7 @@ impl Worker {
     pub(super) fn show_worst(&mut self) {
         let worst = self.troubles.worst().unwrap_or_default();
         self.slot.report(|report| report.set_error(worst, postgres_now()));
-        self.told = true;
+        self.shows_error = true;
     }
 
     /// Also of what a former worker, or the launcher of one that could not be started, has left in the view.
@@ -71,8 +71,8 @@ impl Worker {
             pgrx::log!("target_profile: over, after {} times: {}", over.times, over.text);
         }
         let worst = self.troubles.worst();
-        if self.told {
-            self.told = worst.is_some();
+        if self.shows_error {
+            self.shows_error = worst.is_some();
             self.slot
                 .report(|report| report.set_standing(worst.unwrap_or_default()));
         }

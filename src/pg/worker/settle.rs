@@ -25,9 +25,9 @@ use crate::pg::shmem::reports::State;
 use crate::pg::support::clock::day_of;
 
 /// So long after a lock was met, entries that are locked are left out at once.
-const CARE: Duration = Duration::from_secs(10);
+const CAREFUL_FOR: Duration = Duration::from_secs(10);
 /// So many clients in a row whose rows are locked: then it is more than a row, and nobody else is made to wait for the rest.
-const PATIENCE: usize = 4;
+const LOCKED_CLIENTS_IN_A_ROW: usize = 4;
 
 impl Worker {
     pub(super) fn settle(&mut self) -> Result<(), String> {
@@ -60,7 +60,7 @@ impl Worker {
         let careful = now() < self.unsettled.careful_until;
         let mut tried = self.write(&mut batch, careful);
         if !careful && matches!(&tried, Err((Stage::Rows, failure)) if failure.is_lock()) {
-            self.unsettled.careful_until = now().plus(CARE);
+            self.unsettled.careful_until = now().plus(CAREFUL_FOR);
             tried = self.write(&mut batch, true);
         }
         match tried {
@@ -81,7 +81,7 @@ impl Worker {
         let mut in_a_row = 0;
         let mut failed = None;
         for (code, mut part) in batch.by_client() {
-            if in_a_row >= PATIENCE || failed.is_some() {
+            if in_a_row >= LOCKED_CLIENTS_IN_A_ROW || failed.is_some() {
                 self.batch.append(part);
                 continue;
             }
@@ -102,7 +102,7 @@ impl Worker {
         }
         match failed {
             Some(failure) => Err(failure.into()),
-            None if in_a_row >= PATIENCE && !self.batch.is_empty() => {
+            None if in_a_row >= LOCKED_CLIENTS_IN_A_ROW && !self.batch.is_empty() => {
                 Err("settling: rows of many clients are locked by other transactions".to_owned())
             }
             None => Ok(()),
@@ -134,7 +134,7 @@ impl Worker {
         let mut in_a_row = 0;
         let mut failed = None;
         for (code, mut part) in std::mem::take(&mut self.unsettled.of) {
-            if in_a_row >= PATIENCE || failed.is_some() {
+            if in_a_row >= LOCKED_CLIENTS_IN_A_ROW || failed.is_some() {
                 self.unsettled.of.insert(code, part);
                 continue;
             }
@@ -158,7 +158,7 @@ impl Worker {
         if self.unsettled.of.is_empty() {
             self.is_over(Source::Locked);
         } else {
-            self.unsettled.careful_until = now().plus(CARE);
+            self.unsettled.careful_until = now().plus(CAREFUL_FOR);
             self.unsettled.next_try = now().plus(pause);
             self.unsettled.pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
         }

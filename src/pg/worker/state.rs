@@ -50,7 +50,7 @@ pub(super) struct Worker {
     pub(super) retention: Retention,
     pub(super) troubles: Troubles,
     /// The view may show an error.
-    pub(super) told: bool,
+    pub(super) shows_error: bool,
     /// Errors in a row.
     pub(super) errors: u32,
     pub(super) not_before: Timestamp,
@@ -89,7 +89,7 @@ impl Worker {
             next_poll: start,
             retention: Retention::default(),
             troubles: Troubles::default(),
-            told: true,
+            shows_error: true,
             errors: 0,
             not_before: start,
             following: Following::default(),

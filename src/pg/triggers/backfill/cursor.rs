@@ -8,7 +8,7 @@ use pgrx::prelude::*;
 use crate::pg::support::errors::Fault;
 
 /// So many rows are fetched at once; each may be large.
-const TOGETHER: i64 = 64;
+const ROWS_AT_A_TIME: i64 = 64;
 
 /// An open query. It ends with the transaction, or when it is closed.
 pub struct Cursor {
@@ -64,7 +64,7 @@ impl Cursor {
         loop {
             // SAFETY: an open portal, and the connection to SPI that it was opened in; what `work` connects to SPI it disconnects.
             let table = unsafe {
-                pg_sys::SPI_cursor_fetch(self.portal, true, TOGETHER as _);
+                pg_sys::SPI_cursor_fetch(self.portal, true, ROWS_AT_A_TIME as _);
                 pg_sys::SPI_tuptable
             };
             // SAFETY: the result of the fetch.

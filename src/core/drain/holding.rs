@@ -83,11 +83,11 @@ pub(super) fn held(attrs: usize, entries: usize, request: usize) -> usize {
 /// What is to be done with the next entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It is read, and given to [`Drain::add`].
+    /// It is read, and given to [`Drain::add`](super::state::Drain::add).
     Read,
     /// It is not: its turn has not come. Nor has that of those behind it, of the same profile.
     Pass,
-    /// It can never be sent, and is given to [`Drain::add`] with an error, without being read.
+    /// It can never be sent, and is given to [`Drain::add`](super::state::Drain::add) with an error, without being read.
     TooLarge,
 }
 

@@ -9,7 +9,7 @@
 //!    into requests;
 //! 3. make durable what [`Drain::reservations`] asks for, [`Drain::send`] the requests, and hand each answer to
 //!    [`Drain::complete`] as it comes;
-//! 4. have [`Drain::report`] add to the [`Batch`] what else is to be written, settle it in one transaction and say so
+//! 4. have [`Drain::report`] add to the [`Batch`](crate::settlement::Batch) what else is to be written, settle it in one transaction and say so
 //!    with [`Drain::settled`].
 //!
 //! A profile has at most one delivery under way, from its selection until its batch is settled: that keeps its values

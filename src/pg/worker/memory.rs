@@ -1,6 +1,6 @@
 //! Memory that there is, and memory that goes back.
 //!
-//! What is written in Rust cannot go on when an allocation fails: the process ends ([`allocator`](crate::pg::allocator)). So the worker looks
+//! What is written in Rust cannot go on when an allocation fails: the process ends ([`allocator`](crate::pg::support::allocator)). So the worker looks
 //! whether there is room before it takes something on, and has an ordinary error if there is none.
 
 use std::ptr;

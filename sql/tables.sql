@@ -135,6 +135,8 @@ CREATE TABLE target_profile.overtaken (
     attr text COLLATE "C" NOT NULL
 );
 CREATE INDEX overtaken_id ON target_profile.overtaken (id);
+-- Without a key, rows of a published table (FOR ALL TABLES) could not be deleted otherwise.
+ALTER TABLE target_profile.overtaken REPLICA IDENTITY FULL;
 
 -- The same of all dead letters of a profile at once, so that an update costs what it sets, however many dead letters its profile has: what
 -- those with ids below before_id say about the attribute. A row speaks of dead letters with ids above 0 if before_id is above 1, and of
@@ -149,6 +151,7 @@ CREATE TABLE target_profile.superseded (
 );
 CREATE INDEX superseded_profile ON target_profile.superseded
     (client_code, id_kind, profile_id, pg_catalog.hashtextextended(attr, 0), before_id);
+ALTER TABLE target_profile.superseded REPLICA IDENTITY FULL;
 
 -- The quota's ledger and the time series in one. What a client may send is reserved here before it is sent; a crash turns all
 -- that was reserved into sent. While requests go out a row is written about once a second, not once a request: a long snapshot

@@ -662,9 +662,12 @@ CREATE TABLE target_profile.superseded (
 );
 CREATE INDEX superseded_profile ON target_profile.superseded
     (client_code, id_kind, profile_id, pg_catalog.hashtextextended(attr, 0), before_id);
+ALTER TABLE target_profile.superseded REPLICA IDENTITY FULL;
 -- No index holds a name: it may be longer than one takes.
 ALTER TABLE target_profile.overtaken DROP CONSTRAINT overtaken_pkey;
 CREATE INDEX overtaken_id ON target_profile.overtaken (id);
+-- Without a key, rows of a published table (FOR ALL TABLES) could not be deleted otherwise.
+ALTER TABLE target_profile.overtaken REPLICA IDENTITY FULL;
 COMMENT ON TABLE target_profile.superseded IS
     'Attributes that newer updates of a profile have set since its dead letters were enqueued; retry leaves them out';
 COMMENT ON COLUMN target_profile.superseded.before_id IS 'Dead letters with ids below this one leave the attribute out: those above 0 if it is above 1, and the others otherwise';

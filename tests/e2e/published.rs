@@ -1,6 +1,6 @@
 //! Tables of the extension in a publication or a subscription: it is said, and what another server sends is not sent again.
 
-use support::Cluster;
+use support::{Cluster, Match, Mode, Reply, wait};
 
 use crate::site::{SOON, Site};
 
@@ -67,6 +67,37 @@ fn a_publication_of_our_tables_is_told_of_once() {
         .batch("create publication p for table crm, target_profile.dead_letter");
     site.db.batch("select pg_sleep(1.5)");
     assert!(!site.cluster.log_since(mark).contains("published"));
+}
+
+/// PostgreSQL refuses to delete from a published table that has neither a key nor another replica identity.
+#[test]
+fn whatever_is_published_dead_letters_are_overtaken_and_forgotten() {
+    let site = site("published_letters");
+    site.db.batch("create publication p for all tables");
+    for name in ["a", "b"] {
+        let rule = site.mock.on(Match::id("p")).respond(Reply::failure("no"));
+        site.update("p", &format!(r#"{{"{name}": 1, "kept": 1}}"#));
+        site.wait_drained();
+        site.mock.remove_rule(rule);
+        // Newer letters each time: what was noted before is replaced.
+        for _ in 0..2 {
+            site.update("p", r#"{"a": 2, "b": 2}"#);
+            site.wait_drained();
+        }
+    }
+    assert_eq!(site.count("select count(*) from target_profile.dead_letter"), 2);
+    assert_eq!(site.count("select count(*) from target_profile.superseded"), 2);
+    site.db.batch("insert into target_profile.overtaken values (-1, 'a')");
+    site.db.batch("delete from target_profile.dead_letter");
+    site.cluster.restart(Mode::Fast);
+    let db = site.cluster.db();
+    wait::until("nothing is kept", SOON, || {
+        let is_empty: bool = db.value(
+            "select not exists (select from target_profile.superseded) and not exists (select from target_profile.overtaken)",
+            &[],
+        );
+        is_empty.then_some(())
+    });
 }
 
 #[test]

@@ -11,7 +11,7 @@ use target_profile_core::time::patience;
 
 use crate::pg::enqueue::owner::as_owner;
 use crate::pg::enqueue::writer;
-use crate::pg::shmem::slots as shared;
+use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
 use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::snapshot::with_latest_snapshot;
@@ -89,7 +89,7 @@ fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
     if is_own(id)? {
         return Err(Fault::WaitForOwn(id));
     }
-    if !shared::is_ready() {
+    if !slots::is_ready() {
         let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
         return if is_settled(&row) {
             Ok(row)
@@ -100,7 +100,7 @@ fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
     let row = loop {
         // The worker says when it has settled something. As long as there is none, or it is another one: that one comes.
         let slot = Slot::of_my_database();
-        let condition = slot.map_or_else(shared::changed_condition, Slot::settled_condition);
+        let condition = slot.map_or_else(slots::changed_condition, Slot::settled_condition);
         // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
         unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
         let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;

@@ -9,9 +9,9 @@ use target_profile_core::status::{Facts, Pause, Server, Standing, standing};
 use target_profile_core::time::Timestamp;
 
 use crate::pg::shmem::capacity::SLOTS;
-use crate::pg::shmem::slots as shared;
+use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
-use crate::pg::shmem::{reports as report, summons};
+use crate::pg::shmem::{reports, summons};
 use crate::pg::support::clock::{from_postgres, now, to_postgres};
 use crate::pg::support::databases;
 use crate::pg::support::databases::database_name;
@@ -44,14 +44,14 @@ fn _workers() -> TableIterator<
     let mut mine = Some(process::my_database());
     // What the worker knows of it may be old, or there is no worker.
     let sql_version = or_raise(Spi::connect(versions::of_sql));
-    for report in if shared::is_ready() { report::all() } else { Vec::new() } {
+    for report in if slots::is_ready() { reports::all() } else { Vec::new() } {
         mine = mine.filter(|database| *database != report.database);
         let sql_version = if report.database == process::my_database() {
             sql_version.clone()
         } else {
             Some(report.sql_version()).filter(|version| !version.is_empty())
         };
-        let lost = report::lost(report.database);
+        let lost = reports::lost(report.database);
         let last_error_at = report.last_error_at.max(lost.map_or(0, |lost| lost.at));
         rows.push((
             database_name(report.database),
@@ -64,8 +64,8 @@ fn _workers() -> TableIterator<
     }
     if let Some(database) = mine {
         let (state, error) = absence();
-        let lost = if shared::is_ready() {
-            report::lost(database)
+        let lost = if slots::is_ready() {
+            reports::lost(database)
         } else {
             None
         };
@@ -84,9 +84,9 @@ fn _workers() -> TableIterator<
 }
 
 /// What the worker has told of itself, or why it does not send.
-fn error_of(report: &report::Report) -> String {
+fn error_of(report: &reports::Report) -> String {
     let error = report.last_error();
-    if error.is_empty() && report.state == report::State::NotAdopted {
+    if error.is_empty() && report.state == reports::State::NotAdopted {
         "this database may not send: the first target_profile.add_client, or target_profile.adopt() in a copy, makes it the one that may"
             .to_owned()
     } else {
@@ -95,7 +95,7 @@ fn error_of(report: &report::Report) -> String {
 }
 
 /// The last error, after what there is to do about SQL of another version, and before what was lost.
-fn told(sql_version: Option<&str>, error: Option<String>, lost: Option<report::Loss>) -> Option<String> {
+fn told(sql_version: Option<&str>, error: Option<String>, lost: Option<reports::Loss>) -> Option<String> {
     let advice = versions::advice_for(sql_version).map(|advice| advice.line());
     let told: Vec<String> = advice
         .into_iter()
@@ -109,7 +109,7 @@ fn told(sql_version: Option<&str>, error: Option<String>, lost: Option<report::L
 fn absence() -> (&'static str, String) {
     // SAFETY: a plain reader of shared memory.
     let standby = unsafe { pg_sys::RecoveryInProgress() };
-    if !shared::is_ready() {
+    if !slots::is_ready() {
         (
             "not preloaded",
             "target_profile is not in shared_preload_libraries".to_owned(),
@@ -246,7 +246,7 @@ fn number(count: Option<i64>) -> u64 {
 fn server() -> Server {
     // SAFETY: a plain reader of shared memory.
     let standby = unsafe { pg_sys::RecoveryInProgress() };
-    if !shared::is_ready() {
+    if !slots::is_ready() {
         Server::NotPreloaded
     } else if !settings::enabled() {
         Server::Disabled

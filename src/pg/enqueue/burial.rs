@@ -10,10 +10,10 @@ use super::deferred;
 use super::ids::must_be_writable;
 use super::outbox::{Entry, Writable};
 use super::owner::as_owner_of;
-use crate::pg::shmem::{reports as report, slots as shared};
+use crate::pg::shmem::{reports, slots};
 use crate::pg::support::clock::{from_postgres, postgres_now};
 use crate::pg::support::errors::{Fault, tell};
-use crate::pg::support::extension as own_objects;
+use crate::pg::support::extension;
 use crate::pg::support::process;
 use crate::pg::support::snapshot::with_transaction_snapshot;
 use crate::pg::support::statement::{Statement, statement};
@@ -105,7 +105,7 @@ pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
                     }
                     Ok(())
                 })?;
-                own_objects::table(c"dead_letter").map_or(Ok(()), |table| deferred::check_now(client, table))
+                extension::table(c"dead_letter").map_or(Ok(()), |table| deferred::check_now(client, table))
             })
         })
     })
@@ -161,7 +161,7 @@ pub fn warn_lost(count: u64, message: &str) {
 
 /// Has the view `worker` show that a transaction, which is about to commit, has lost updates.
 pub fn count_lost(count: u64, message: &str) {
-    if shared::is_ready() {
-        report::add_lost(process::my_database(), count, message, postgres_now());
+    if slots::is_ready() {
+        reports::add_lost(process::my_database(), count, message, postgres_now());
     }
 }

@@ -13,7 +13,7 @@ use super::insertion;
 use super::insertion::Row;
 use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::{deferred, ids, wake, writer};
-use crate::pg::shmem::slots as shared;
+use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
 use crate::pg::support::databases;
 use crate::pg::support::errors::{Fault, warn};
@@ -265,7 +265,7 @@ pub fn tell_once_that_nothing_drains() {
     if TOLD.get() || Slot::of_my_database().is_some() {
         return;
     }
-    if !shared::is_ready() {
+    if !slots::is_ready() {
         TOLD.set(true);
         warn(
             "nothing drains the outbox: target_profile is not in shared_preload_libraries",

@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 
 use crate::pg::support::catalog::Known;
 use crate::pg::support::errors::Fault;
-use crate::pg::support::extension as own_objects;
+use crate::pg::support::extension;
 use crate::pg::support::session::{PINNED_PATH, with_settings};
 
 /// Runs `work` as the owner of the outbox and with a pinned `search_path`, and goes back to the caller's identity and settings however
@@ -41,7 +41,7 @@ fn owner_of_locked(table: &CStr) -> Result<pg_sys::Oid, Fault> {
     let missing = || Fault::NoTable(table.to_string_lossy().into_owned());
     let mut locked = None;
     loop {
-        let found = own_objects::table(table).ok_or_else(missing)?;
+        let found = extension::table(table).ok_or_else(missing)?;
         if locked == Some(found) {
             return owner_of(found).ok_or_else(missing);
         }
@@ -80,10 +80,10 @@ impl Outbox {
         }
         OUTBOX.with(|outbox| {
             outbox.get(|| {
-                let table = own_objects::table(c"outbox")?;
+                let table = extension::table(c"outbox")?;
                 Some(Self {
                     table,
-                    sequence: own_objects::sequence_of(table)?,
+                    sequence: extension::sequence_of(table)?,
                     owner: owner_of(table)?,
                 })
             })

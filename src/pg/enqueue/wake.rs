@@ -9,7 +9,7 @@ use std::ffi::c_void;
 
 use pgrx::prelude::*;
 
-use crate::pg::shmem::slots as shared;
+use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
 use crate::pg::shmem::{holds, summons};
 use crate::pg::support::process;
@@ -69,7 +69,7 @@ pub fn clients_changed_here() -> bool {
 
 /// `false`: there is nobody to tell.
 fn register() -> bool {
-    if !shared::is_ready() {
+    if !slots::is_ready() {
         return false;
     }
     if !REGISTERED.replace(true) {

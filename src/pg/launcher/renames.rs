@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 use pgrx::spi::quote_qualified_identifier;
 
 use crate::pg::support::errors::{Fault, or_raise};
-use crate::pg::support::extension as own_objects;
+use crate::pg::support::extension;
 
 /// Called before a statement runs.
 ///
@@ -43,7 +43,7 @@ pub unsafe fn before(statement: *mut pg_sys::Node) {
         if pg_sys::creating_extension || pg_sys::allowSystemTableMods || !pg_sys::IsTransactionState() {
             return;
         }
-        if let Some(extension) = own_objects::extension()
+        if let Some(extension) = extension::extension()
             && let Some(what) = object.own(extension)
         {
             or_raise(Err(Fault::OwnName(what)))
@@ -77,7 +77,7 @@ impl Named {
                 OBJECT_COLUMN | OBJECT_FOREIGN_TABLE | OBJECT_INDEX | OBJECT_MATVIEW | OBJECT_SEQUENCE
                 | OBJECT_TABLE | OBJECT_VIEW => {
                     let oid = relation(self.relation)?;
-                    own_objects::is_member(extension, pg_sys::RelationRelationId, oid).then(|| {
+                    extension::is_member(extension, pg_sys::RelationRelationId, oid).then(|| {
                         if self.kind == OBJECT_COLUMN && !self.name.is_null() {
                             let column = CStr::from_ptr(self.name).to_string_lossy();
                             format!("column \"{column}\" of {}", relation_name(oid))
@@ -88,7 +88,7 @@ impl Named {
                 }
                 OBJECT_AGGREGATE | OBJECT_FUNCTION | OBJECT_PROCEDURE | OBJECT_ROUTINE => {
                     let oid = pg_sys::LookupFuncWithArgs(self.kind, self.object.cast(), true);
-                    (oid != pg_sys::InvalidOid && own_objects::is_member(extension, pg_sys::ProcedureRelationId, oid))
+                    (oid != pg_sys::InvalidOid && extension::is_member(extension, pg_sys::ProcedureRelationId, oid))
                         .then(|| {
                             CStr::from_ptr(pg_sys::format_procedure(oid))
                                 .to_string_lossy()
@@ -153,7 +153,7 @@ pub unsafe fn after(statement: *mut pg_sys::Node) {
         if statement.renameType != pg_sys::ObjectType::OBJECT_COLUMN || statement.subname.is_null() {
             return;
         }
-        let (Some(extension), Some(table)) = (own_objects::extension(), relation(statement.relation)) else {
+        let (Some(extension), Some(table)) = (extension::extension(), relation(statement.relation)) else {
             return;
         };
         let column = CStr::from_ptr(statement.subname).to_string_lossy();
@@ -192,7 +192,7 @@ unsafe fn reads(extension: pg_sys::Oid, table: pg_sys::Oid, column: &str) -> Opt
             let count = usize::try_from(triggers.numtriggers).unwrap_or(0);
             found = (0..count)
                 .map(|at| &*triggers.triggers.add(at))
-                .filter(|trigger| own_objects::is_member(extension, pg_sys::ProcedureRelationId, trigger.tgfoid))
+                .filter(|trigger| extension::is_member(extension, pg_sys::ProcedureRelationId, trigger.tgfoid))
                 .find(|trigger| {
                     (2..usize::try_from(trigger.tgnargs).unwrap_or(0)).any(|at| {
                         let argument = CStr::from_ptr(*trigger.tgargs.add(at)).to_string_lossy();

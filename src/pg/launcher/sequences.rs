@@ -11,7 +11,7 @@ use pgrx::{IntoDatum, PgList, direct_function_call, is_a};
 
 use super::renames;
 use crate::pg::support::errors::{Fault, or_raise};
-use crate::pg::support::extension as own_objects;
+use crate::pg::support::extension;
 
 /// Called before a statement runs.
 ///
@@ -76,9 +76,9 @@ unsafe fn own(relation: *mut pg_sys::RangeVar) -> Option<pg_sys::Oid> {
         if pg_sys::creating_extension || pg_sys::allowSystemTableMods || !pg_sys::IsTransactionState() {
             return None;
         }
-        let extension = own_objects::extension()?;
+        let extension = extension::extension()?;
         let relation = renames::relation(relation)?;
-        own_objects::is_member(extension, pg_sys::RelationRelationId, relation).then_some(relation)
+        extension::is_member(extension, pg_sys::RelationRelationId, relation).then_some(relation)
     }
 }
 

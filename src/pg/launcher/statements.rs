@@ -16,7 +16,7 @@ use pgrx::{PgList, is_a};
 use super::{renames, sequences};
 use crate::pg::enqueue::wake;
 use crate::pg::shmem::holds;
-use crate::pg::shmem::slots as shared;
+use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
 use crate::pg::support::process;
 use crate::pg::support::wait_event;
@@ -216,7 +216,7 @@ fn wait_until_nobody_serves(database: u32) {
     let mut pid = None;
     let mut ended = false;
     slot.wake();
-    let condition = shared::changed_condition();
+    let condition = slots::changed_condition();
     // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
     unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
     while began.elapsed() < WAIT_AT_MOST {

@@ -11,7 +11,7 @@ use target_profile_core::launcher::Ending;
 
 use super::capacity::SLOTS;
 use super::reports::Report;
-use super::{holds, reports as report, summons};
+use super::{holds, reports, summons};
 use crate::pg::support::{process, versions};
 
 /// What commits touch.
@@ -24,7 +24,7 @@ static READY: AtomicBool = AtomicBool::new(false);
 /// Asks for the memory; called once, in the postmaster.
 pub fn request() {
     pg_shmem_init!(SIGNALS = Signals::new());
-    report::request();
+    reports::request();
     holds::request();
     summons::request();
     READY.store(true, Ordering::Relaxed);
@@ -146,7 +146,7 @@ impl Slot {
                 .iter()
                 .position(|slot| slot.database.load(Ordering::Acquire) == 0)?,
         );
-        report::begin(slot.0, database);
+        reports::begin(slot.0, database);
         slot.prepare();
         slot.signal().database.store(database, Ordering::Release);
         announce_change();
@@ -156,7 +156,7 @@ impl Slot {
     /// The database has no need of it any more. Only the launcher does this, when no worker runs.
     pub fn free(self) {
         self.signal().database.store(0, Ordering::Release);
-        report::begin(self.0, 0);
+        reports::begin(self.0, 0);
         self.announce_settled();
         announce_change();
     }
@@ -307,13 +307,13 @@ impl Slot {
 
     /// Changes the worker's report.
     pub fn report(self, change: impl FnOnce(&mut Report)) {
-        report::change(self.0, change);
+        reports::change(self.0, change);
     }
 
     /// Whether a request under way carries the entry `id` of the profile. An entry between the lowest and the highest that
     /// it carries may be taken for one of them: it committed after the request was made.
     pub fn is_in_flight(self, profile: u64, id: i64) -> bool {
-        report::is_in_flight(self.0, profile, id)
+        reports::is_in_flight(self.0, profile, id)
     }
 }
 
@@ -334,5 +334,5 @@ pub fn version_hint() -> Option<String> {
     if !is_ready() {
         return None;
     }
-    versions::advice_for(report::sql_version(process::my_database()).as_deref()).map(|advice| advice.hint())
+    versions::advice_for(reports::sql_version(process::my_database()).as_deref()).map(|advice| advice.hint())
 }

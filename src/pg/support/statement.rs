@@ -10,7 +10,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiCursor, SpiTupleTable};
 
 use super::errors::{Fault, version_hint};
-use super::extension as own_objects;
+use super::extension;
 use super::session::with_pinned_path;
 
 /// The statement in a file of `sql/queries`, whose parameters have these types.
@@ -53,7 +53,7 @@ impl Statement {
 
     /// Runs it; it must not write, and gets no transaction id.
     pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
-        if let Some(renamed) = own_objects::renamed() {
+        if let Some(renamed) = extension::renamed() {
             let text = renamed.in_statement(self.text);
             return with_pinned_path(|| {
                 Ok(explaining(|| {
@@ -88,7 +88,7 @@ impl Statement {
         client: &mut SpiClient<'c>,
         args: &[DatumWithOid<'_>],
     ) -> Result<SpiTupleTable<'c>, Fault> {
-        if let Some(renamed) = own_objects::renamed() {
+        if let Some(renamed) = extension::renamed() {
             let text = renamed.in_statement(self.text);
             return with_pinned_path(|| {
                 Ok(explaining(|| {

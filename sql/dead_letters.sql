@@ -41,6 +41,13 @@ BEGIN
             HINT = 'Discard it with target_profile.discard. If its older values are to replace the newer ones, '
                 'enqueue them anew with target_profile_update.';
     END IF;
+    IF EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = retry.id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = 'an entry of the outbox has the id of the dead letter',
+            DETAIL = format('The id is %s; the sequence was set back.', retry.id),
+            HINT = 'Call target_profile.retry again once that entry is sent.';
+    END IF;
     PERFORM target_profile._put_back(ARRAY[retry.id]);
 END
 $$;
@@ -65,11 +72,14 @@ BEGIN
         WHERE d.client_code = retry_all.client_code AND d.failed_at >= retry_all.since AND d.discarded_at IS NULL
         FOR UPDATE
     ), checked AS (
-        SELECT l.id, coalesce(c.fault, CASE WHEN NOT EXISTS (
+        SELECT l.id, coalesce(c.fault, CASE
+            WHEN NOT EXISTS (
                 SELECT name COLLATE "C" FROM jsonb_object_keys(c.attrs::jsonb) name
                 EXCEPT
                 SELECT target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id))
-            THEN 'newer updates of the profile have set all of its attributes' END) AS fault
+            THEN 'newer updates of the profile have set all of its attributes'
+            WHEN EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = l.id)
+            THEN 'an entry of the outbox has its id' END) AS fault
         FROM letter l
         CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
     )
@@ -116,31 +126,17 @@ AS $$
 $$;
 
 -- Moves dead letters that were checked to the outbox. They keep their ids, so that entries which were written later and still
--- wait win over them, and their attempts and age count anew. One whose id another entry has (the sequence was set back) gets one below
--- all others; what newer updates have set since goes with it.
+-- wait win over them, and their attempts and age count anew.
 CREATE FUNCTION target_profile._put_back(ids bigint[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH letter AS MATERIALIZED (
-        SELECT d.*, CASE
-            WHEN EXISTS (SELECT FROM target_profile.outbox o WHERE o.id = d.id) THEN target_profile._spare_id()
-            ELSE d.id END AS entry_id
-        FROM target_profile.dead_letter d
-        WHERE d.id = ANY ($1)
-        ORDER BY d.id
-    ), gone AS (
-        DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1)
-    ), overtaken AS (
-        INSERT INTO target_profile.overtaken (id, attr)
-        SELECT l.entry_id, gone.attr
-        FROM letter l
-        CROSS JOIN LATERAL target_profile._overtaken(l.id, l.client_code, l.id_kind, l.profile_id) gone (attr)
-        WHERE l.entry_id <> l.id
+    WITH letter AS (
+        DELETE FROM target_profile.dead_letter d WHERE d.id = ANY ($1) RETURNING d.*
     ), back AS (
         INSERT INTO target_profile.outbox
             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, last_outcome, retried_at,
              enqueued_by)
-        SELECT l.entry_id, l.client_code,
+        SELECT l.id, l.client_code,
             -- An alias, as a row was buried with by 0.1.0.
             CASE l.id_kind WHEN 'pcId' THEN 'mboxPC' WHEN 'tntId' THEN 'mboxPC' WHEN 'thirdPartyId' THEN 'mbox3rdPartyId' ELSE l.id_kind END,
             l.profile_id, c.attrs::jsonb, l.priority, l.source,
@@ -148,10 +144,10 @@ AS $$
             l.last_outcome, clock_timestamp(), l.enqueued_by
         FROM letter l
         CROSS JOIN LATERAL target_profile._check_update(l.client_code, l.id_kind, l.profile_id, l.attrs, l.raw) c
-        ORDER BY l.entry_id
+        ORDER BY l.id
         RETURNING 1
     )
-    SELECT target_profile._check_moved('outbox', (SELECT count(*) FROM letter), (SELECT count(*) FROM back));
+    SELECT target_profile._check_moved('outbox', coalesce(cardinality($1), 0), (SELECT count(*) FROM back));
     SELECT target_profile._wake_for_all() WHERE cardinality($1) > 0;
 $$;
 

@@ -51,6 +51,7 @@ statements! {
     LOCK_ENTRIES = "settle/lock_entries.sql" (INT8ARRAYOID, INT8ARRAYOID);
     ENTRIES_LEFT = "settle/entries_left.sql" (INT8ARRAYOID, INT8ARRAYOID);
     SETTLE_ACCEPTED = "settle/settle_accepted.sql" (INT8ARRAYOID, INT8ARRAYOID);
+    SETTLE_ACCEPTED_BURIED = "settle/settle_accepted_buried.sql" (INT8ARRAYOID, INT8ARRAYOID);
     SETTLE_RETRIES = "settle/settle_retries.sql" (
         INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
     SETTLE_DEAD = "settle/settle_dead.sql" (

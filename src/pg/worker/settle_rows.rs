@@ -13,8 +13,8 @@ use target_profile_core::settlement::{Accepted, Batch, Dead, Left, ResponseRecor
 
 use super::queries::{
     ANY_BREAKER, BREAKER_CLOSED, BREAKER_OPENED, BREAKERS_FORGOTTEN, ENTRIES_LEFT, IS_UNPAUSED, LOCK_CLIENT,
-    LOCK_ENTRIES, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_DEAD, SETTLE_DEAD_0_1, SETTLE_RESPONSES,
-    SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
+    LOCK_ENTRIES, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_ACCEPTED_BURIED, SETTLE_DEAD, SETTLE_DEAD_0_1,
+    SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
 };
 use super::tables;
 use super::{activity, overtaking};
@@ -93,7 +93,7 @@ fn lock_tables(batch: &Batch) {
     if !batch.responses.is_empty() {
         names.push(tables::RESPONSE);
     }
-    if !batch.dead.is_empty() || !batch.arrived.is_empty() {
+    if !batch.accepted.is_empty() || !batch.dead.is_empty() || !batch.arrived.is_empty() {
         names.extend([tables::DEAD_LETTER, tables::OVERTAKEN, tables::SUPERSEDED]);
     }
     if !batch.activity.is_empty() {
@@ -126,7 +126,6 @@ fn entries(
         let versions: Vec<Option<i64>> = all.values().copied().collect();
         [ids.into(), versions.into()]
     };
-    let mut free = None;
     if let Some(drain) = care {
         let mut ids = BTreeSet::new();
         LOCK_ENTRIES.with(|statement| {
@@ -138,11 +137,10 @@ fn entries(
         if ids.len() < all.len() {
             (left, _) = entries_left(client, &args(), |id| ids.contains(&id))?;
             left.locked = drain.bound_to(batch, std::mem::take(&mut left.locked));
-            ids.retain(|id| !left.locked.contains(id));
         }
-        free = Some(ids);
     }
-    let is_free = |id: i64| free.as_ref().is_none_or(|ids| ids.contains(&id));
+    let locked = left.locked.clone();
+    let is_free = |id: i64| !locked.contains(&id);
     let accepted_there = accepted(client, batch.accepted.iter().filter(|entry| is_free(entry.id)))?;
     let retried = retries(client, batch.retries.iter().filter(|entry| is_free(entry.id)))?;
     let dead_there = dead(
@@ -200,14 +198,20 @@ fn entries_left(
     Ok((left, same_and_free))
 }
 
-/// Whether all of them were there.
+/// Whether all of them were there. One that is not may be a dead letter by now, since its client was removed.
 fn accepted<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Accepted>) -> Result<bool, Fault> {
     let (ids, versions): (Vec<i64>, Vec<i64>) = entries.map(|entry| (entry.id, entry.version)).unzip();
     let count = ids.len();
     if count == 0 {
         return Ok(true);
     }
-    SETTLE_ACCEPTED.with(|statement| Ok(statement.update(client, &[ids.into(), versions.into()])?.len() == count))
+    let args = [ids.into(), versions.into()];
+    let all_there =
+        SETTLE_ACCEPTED.with(|statement| Ok::<_, Fault>(statement.update(client, &args)?.len() == count))?;
+    if !all_there {
+        SETTLE_ACCEPTED_BURIED.with(|statement| statement.update(client, &args).map(|_| ()))?;
+    }
+    Ok(all_there)
 }
 
 /// Whether the client is paused now, or need not be: not if somebody has its row locked.

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use target_profile_core::drain::{Dispatch, Registration};
+use target_profile_core::lane::REVISIT_LIMIT;
 use target_profile_core::settings::ClientRow;
 
 use crate::delivery::Scene;
@@ -240,4 +241,32 @@ fn many_priorities_of_which_everything_waits_do_not_stop_a_lower_one() {
         sent += send_all(&mut scene, HOUR + minute * 60_000).len();
     }
     assert_eq!(sent, 500);
+}
+
+#[test]
+fn priorities_that_are_left_out_of_a_turn_are_looked_into_at_the_next() {
+    let mut scene = Scene::acme();
+    waiting(&mut scene, 120, |_| HOUR);
+    for (id, row) in &mut scene.outbox.rows {
+        row.priority = i16::try_from(*id).unwrap();
+    }
+    assert!(send_all(&mut scene, 0).is_empty());
+    scene.drain.new_work();
+    let mut looked_into = || -> BTreeSet<i16> { scene.drain.reads(at(1)).iter().map(|read| read.priority).collect() };
+    let (first, second) = (looked_into(), looked_into());
+    assert_eq!((first.len(), second.len()), (64, 64));
+    assert_eq!(first.union(&second).count(), 120);
+}
+
+#[test]
+fn the_more_profiles_wait_the_more_is_read_at_a_time() {
+    let front = |count| {
+        let mut scene = Scene::acme();
+        waiting(&mut scene, count, |_| HOUR);
+        assert!(send_all(&mut scene, 0).is_empty());
+        scene.drain.new_work();
+        scene.drain.reads(at(1))[0].limit
+    };
+    assert!(front(900) < REVISIT_LIMIT);
+    assert_eq!(front(1_100), REVISIT_LIMIT);
 }

@@ -177,9 +177,10 @@ fmt-check: ## check that the source is formatted
 	cargo fmt --all --check
 
 .PHONY: lint
-lint: ## clippy, shellcheck and a look for circles among imports; every warning an error
+lint: ## clippy, shellcheck, circles among imports, licences; every warning an error
 	@$(SETUP) lint
 	tests/imports/run
+	tests/dependencies/run
 	cargo clippy --locked --workspace --all-targets $(FEATURES) -- -D warnings
 	shellcheck --external-sources $$(grep -rlE --exclude-dir=.git --exclude-dir=target '^#(!/usr/bin/env bash| shellcheck shell=bash)' .)
 

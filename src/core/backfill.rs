@@ -73,7 +73,7 @@ pub fn begin(unfinished: Option<&Extent>, asked: &Extent, restart: bool) -> Resu
 
 /// What is to be done next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum NextRead {
     /// Read the rows that follow.
     Read,
     /// Try those again that others had locked.
@@ -84,17 +84,17 @@ pub enum Step {
 
 /// `at_end`: no row follows. `locked`: so many wait to be tried again.
 #[must_use]
-pub const fn next(at_end: bool, locked: usize) -> Step {
+pub const fn next(at_end: bool, locked: usize) -> NextRead {
     match (at_end, locked) {
-        (true, 0) => Step::Finish,
-        (false, 0..LOCKED_AT_MOST) => Step::Read,
-        _ => Step::Again,
+        (true, 0) => NextRead::Finish,
+        (false, 0..LOCKED_AT_MOST) => NextRead::Read,
+        _ => NextRead::Again,
     }
 }
 
 /// How a chunk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum ChunkEnd {
     /// Another one follows.
     More,
     /// Another one follows, but not at once: others have locked every row that is left to try.
@@ -105,13 +105,13 @@ pub enum Outcome {
     Finished,
 }
 
-impl Outcome {
+impl ChunkEnd {
     /// That of a chunk that has tried `tried` rows again, of which `still_locked` could not be read.
     #[must_use]
     pub const fn after(at_end: bool, locked: usize, tried: usize, still_locked: usize) -> Self {
         match next(at_end, locked) {
-            Step::Finish => Self::Finished,
-            Step::Again if tried > 0 && still_locked == tried => Self::Wait,
+            NextRead::Finish => Self::Finished,
+            NextRead::Again if tried > 0 && still_locked == tried => Self::Wait,
             _ => Self::More,
         }
     }

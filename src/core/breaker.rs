@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::retry;
-use crate::step::Step;
+use crate::step::ClockStep;
 use crate::time::Timestamp;
 use crate::verdict::Outcome;
 
@@ -69,7 +69,7 @@ impl Breaker {
     }
 
     /// The clock was set.
-    pub fn clock_set(&mut self, step: Step) {
+    pub fn clock_set(&mut self, step: ClockStep) {
         if let Some(opening) = &mut self.open {
             opening.since = step.of(opening.since);
             opening.next_try_at = step.of(opening.next_try_at);

@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::step::Step;
+use crate::step::ClockStep;
 use crate::time::Timestamp;
 
 /// What one retry costs; the unit is a thousandth of a retry.
@@ -51,7 +51,7 @@ impl RetryBudget {
     }
 
     /// The clock was set.
-    pub fn clock_set(&mut self, step: Step) {
+    pub fn clock_set(&mut self, step: ClockStep) {
         self.filled_at = self.filled_at.map(|then| step.of(then));
     }
 

@@ -2,7 +2,7 @@
 
 /// Which row a reference in a condition is to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Row {
+pub enum TriggerRow {
     /// As it was.
     Old,
     /// As it is now.
@@ -14,19 +14,19 @@ pub enum Row {
 pub struct Condition {
     text: String,
     /// Where the words are, in bytes, in the order of the text.
-    references: Vec<(usize, usize, Row)>,
+    references: Vec<(usize, usize, TriggerRow)>,
 }
 
 impl Condition {
     /// `references`: where the parser has found the words `OLD` and `NEW`. `None` if one of them is written in another way, as
     /// with escapes.
     #[must_use]
-    pub fn new(text: &str, references: impl IntoIterator<Item = (usize, Row)>) -> Option<Self> {
+    pub fn new(text: &str, references: impl IntoIterator<Item = (usize, TriggerRow)>) -> Option<Self> {
         let mut found = Vec::new();
         for (at, row) in references {
             let word = match row {
-                Row::Old => "old",
-                Row::New => "new",
+                TriggerRow::Old => "old",
+                TriggerRow::New => "new",
             };
             let rest = text.get(at..)?;
             let is_quoted = rest
@@ -58,12 +58,12 @@ impl Condition {
     /// Whether it looks at the row as it was.
     #[must_use]
     pub fn mentions_old(&self) -> bool {
-        self.references.iter().any(|&(.., row)| row == Row::Old)
+        self.references.iter().any(|&(.., row)| row == TriggerRow::Old)
     }
 
     /// The same condition, but of another row where it said `row`.
     #[must_use]
-    pub fn with(&self, row: Row, other: &str) -> String {
+    pub fn with(&self, row: TriggerRow, other: &str) -> String {
         let mut text = String::with_capacity(self.text.len() + other.len());
         let mut copied = 0;
         for &(at, length, which) in &self.references {

@@ -42,7 +42,7 @@ const REPEAT_WARNING: Duration = Duration::from_secs(600);
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum WorkerEnd {
     /// The extension is not in its database.
     NoExtension,
     /// It was asked to go.
@@ -62,7 +62,7 @@ pub enum Refusal {
 
 /// What the launcher has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum LauncherAction {
     /// Start a worker, and say `started` or `refused`.
     Start(Database),
     /// Ask the worker to go.
@@ -73,7 +73,7 @@ pub enum Step {
 
 /// Why a database has no worker; what the view `worker` shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum ServiceState {
     /// It has one.
     Running,
     /// It gets one as soon as others have looked around.
@@ -109,7 +109,7 @@ enum Phase {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct DatabaseState {
     phase: Phase,
     /// It still is a database that may have a worker.
     eligible: bool,
@@ -122,7 +122,7 @@ struct Entry {
     no_place: bool,
 }
 
-impl Entry {
+impl DatabaseState {
     const fn wanted(now: Timestamp) -> Self {
         Self {
             phase: Phase::Wanted { not_before: now },
@@ -139,7 +139,7 @@ impl Entry {
 #[derive(Debug)]
 pub struct Launcher {
     interval: Duration,
-    databases: BTreeMap<Database, Entry>,
+    databases: BTreeMap<Database, DatabaseState>,
     forgotten: BTreeSet<Database>,
     /// Refusals in a row for want of a process, and when to try again.
     refusals: u32,
@@ -168,7 +168,10 @@ impl Launcher {
     /// These are the databases that may have a worker; all others may not, or are gone.
     pub fn set_databases(&mut self, eligible: &BTreeSet<Database>, now: Timestamp) {
         for &database in eligible {
-            let entry = self.databases.entry(database).or_insert_with(|| Entry::wanted(now));
+            let entry = self
+                .databases
+                .entry(database)
+                .or_insert_with(|| DatabaseState::wanted(now));
             entry.eligible = true;
         }
         let forgotten = &mut self.forgotten;
@@ -184,7 +187,10 @@ impl Launcher {
 
     /// A worker that an earlier launcher has started; `serves`: it has found the extension.
     pub fn adopt(&mut self, database: Database, serves: bool, now: Timestamp) {
-        let entry = self.databases.entry(database).or_insert_with(|| Entry::wanted(now));
+        let entry = self
+            .databases
+            .entry(database)
+            .or_insert_with(|| DatabaseState::wanted(now));
         entry.present = serves.then_some(true);
         entry.phase = Phase::Running {
             since: now,
@@ -213,9 +219,9 @@ impl Launcher {
     }
 
     /// What is to be done now, one thing at a time: `None` when there is nothing. `held` are the databases in which nobody may be.
-    pub fn next(&mut self, held: &BTreeSet<Database>, now: Timestamp) -> Option<Step> {
+    pub fn next(&mut self, held: &BTreeSet<Database>, now: Timestamp) -> Option<LauncherAction> {
         if let Some(database) = self.forgotten.pop_first() {
-            return Some(Step::Forget(database));
+            return Some(LauncherAction::Forget(database));
         }
         for (database, entry) in &mut self.databases {
             if let Phase::Running { asked, .. } = &mut entry.phase
@@ -223,7 +229,7 @@ impl Launcher {
                 && (!entry.eligible || held.contains(database))
             {
                 *asked = true;
-                return Some(Step::Stop(*database));
+                return Some(LauncherAction::Stop(*database));
             }
         }
         if self.room_at.is_some_and(|at| now < at) || self.looking(now) >= LOOKING {
@@ -234,7 +240,7 @@ impl Launcher {
             .filter(|(database, entry)| entry.due_at().is_some_and(|at| at <= now) && !held.contains(database))
             // Where the extension is known to be, entries may wait; and a first look comes before another one.
             .min_by_key(|(_, entry)| (entry.present != Some(true), entry.present == Some(false), entry.due_at()))
-            .map(|(database, _)| Step::Start(*database))
+            .map(|(database, _)| LauncherAction::Start(*database))
     }
 
     /// The worker was registered.
@@ -290,7 +296,7 @@ impl Launcher {
     }
 
     /// The worker has ended.
-    pub fn ended(&mut self, database: Database, ending: Ending, now: Timestamp) {
+    pub fn ended(&mut self, database: Database, ending: WorkerEnd, now: Timestamp) {
         let interval = self.interval;
         let Some(entry) = self.databases.get_mut(&database) else {
             return;
@@ -305,7 +311,7 @@ impl Launcher {
             return;
         }
         let not_before = match ending {
-            Ending::NoExtension => {
+            WorkerEnd::NoExtension => {
                 self.forgotten.insert(database);
                 // A process that others can have.
                 self.room_at = None;
@@ -321,8 +327,8 @@ impl Launcher {
                 entry.present = None;
                 now
             }
-            Ending::Asked => now,
-            Ending::Unexpected => {
+            WorkerEnd::Asked => now,
+            WorkerEnd::Unexpected => {
                 let steady = now.since(since) >= STEADY;
                 entry.ended = if steady { 1 } else { entry.ended.saturating_add(1) };
                 match entry.ended {
@@ -352,17 +358,17 @@ impl Launcher {
     }
 
     /// How a database stands; `None`: it may not have a worker, or is not known yet.
-    pub fn standing(&self, database: Database, held: &BTreeSet<Database>) -> Option<Standing> {
+    pub fn standing(&self, database: Database, held: &BTreeSet<Database>) -> Option<ServiceState> {
         let entry = self.databases.get(&database)?;
         Some(match entry.phase {
-            Phase::Running { .. } => Standing::Running,
-            _ if held.contains(&database) => Standing::Held,
-            Phase::Absent { .. } => Standing::Absent,
-            Phase::Wanted { .. } if entry.no_place => Standing::NoPlace,
+            Phase::Running { .. } => ServiceState::Running,
+            _ if held.contains(&database) => ServiceState::Held,
+            Phase::Absent { .. } => ServiceState::Absent,
+            Phase::Wanted { .. } if entry.no_place => ServiceState::NoPlace,
             Phase::Wanted { not_before } => match self.room_at {
-                Some(at) => Standing::NoProcess(at),
-                None if entry.ended > 0 => Standing::Ended(entry.ended, not_before),
-                None => Standing::Due,
+                Some(at) => ServiceState::NoProcess(at),
+                None if entry.ended > 0 => ServiceState::Ended(entry.ended, not_before),
+                None => ServiceState::Due,
             },
         })
     }
@@ -392,7 +398,7 @@ impl Launcher {
     }
 }
 
-impl Entry {
+impl DatabaseState {
     fn due_at(&self) -> Option<Timestamp> {
         match self.phase {
             Phase::Wanted { not_before } => Some(not_before),

@@ -138,6 +138,11 @@ impl Activity {
         !self.sent.is_zero() || self.outcomes.iter().any(|&n| n > 0)
     }
 
+    /// How many requests ended like that.
+    pub fn ended_as(&self, outcome: Outcome) -> u64 {
+        self.outcomes[outcome as usize]
+    }
+
     /// Adds another's numbers.
     pub fn add(&mut self, other: &Self) {
         self.reserved += other.reserved;

@@ -103,7 +103,7 @@ impl ClientState {
 
 /// One row of `status`, as far as it is not counted by SQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct ClientStatus {
     /// The first state that applies.
     pub state: ClientState,
     /// Why, for a person.
@@ -123,7 +123,7 @@ pub struct Standing {
 }
 
 /// How a client stands at `now`.
-pub fn standing(facts: &Facts, now: Timestamp) -> Standing {
+pub fn standing(facts: &Facts, now: Timestamp) -> ClientStatus {
     let ledger = Ledger::load(facts.quota, &facts.sent, now);
     let state = state(facts, &ledger);
     // What waits is held by the share for backfills, if there is nothing else.
@@ -192,7 +192,7 @@ pub fn standing(facts: &Facts, now: Timestamp) -> Standing {
         }
         _ => None,
     };
-    Standing {
+    ClientStatus {
         state,
         reason,
         since,

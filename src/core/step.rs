@@ -15,9 +15,9 @@ const MINUTE_MICROS: i64 = 60_000_000;
 
 /// How far the clock was set: microseconds, below zero for back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step(i64);
+pub struct ClockStep(i64);
 
-impl Step {
+impl ClockStep {
     /// From one reading of the clock to another one of the same moment.
     pub const fn between(before: Timestamp, after: Timestamp) -> Self {
         Self(after.unix_micros().saturating_sub(before.unix_micros()))
@@ -51,7 +51,7 @@ pub struct Following {
 
 impl Following {
     /// The clock was set.
-    pub fn note(&mut self, step: Step) {
+    pub fn note(&mut self, step: ClockStep) {
         self.behind = self.behind.saturating_add(step.0);
     }
 
@@ -79,7 +79,7 @@ pub struct Leap {
 
 impl Leap {
     /// The clock, which said `before`, was set. One that is set back takes back what it was set forward.
-    pub fn note(&mut self, before: Timestamp, step: Step) {
+    pub fn note(&mut self, before: Timestamp, step: ClockStep) {
         let sum = self.at.map_or(0, |(_, sum)| sum).saturating_add(step.0);
         let at = if step.0 > 0 {
             before
@@ -93,7 +93,7 @@ impl Leap {
     /// up later is better than one that is given up for nothing.
     pub fn corrected(&self, written: Timestamp) -> Timestamp {
         match self.at {
-            Some((before, sum)) if written <= before => Step(sum).of(written),
+            Some((before, sum)) if written <= before => ClockStep(sum).of(written),
             _ => written,
         }
     }

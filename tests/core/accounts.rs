@@ -7,7 +7,7 @@ use target_profile_core::client_code::ClientCode;
 use target_profile_core::quota::{Class, Count, Minute, SMALL_BLOCK};
 use target_profile_core::settings::ClientRow;
 use target_profile_core::settlement::Batch;
-use target_profile_core::step::Step;
+use target_profile_core::step::ClockStep;
 use target_profile_core::time::Timestamp;
 use target_profile_core::verdict::Outcome;
 
@@ -216,7 +216,7 @@ fn ledgers_that_follow_the_clock_count_in_their_new_minutes() {
     scene.complete(accepted(sent.ticket, at(0)), at(0));
     scene
         .drain
-        .clock_set(at(0), Step::between(at(0), at(30 * MINUTE)), &mut scene.batch);
+        .clock_set(at(0), ClockStep::between(at(0), at(30 * MINUTE)), &mut scene.batch);
     scene.drain.move_ledgers(30, &mut scene.batch);
     scene.settle();
     let minutes: Vec<Minute> = scene.outbox.activity.keys().copied().collect();
@@ -240,7 +240,7 @@ fn breakers_are_reported_when_they_move_and_when_the_clock_moves_them() {
     assert!(reported(&mut scene, at(1)).breakers.is_empty());
     scene
         .drain
-        .clock_set(at(2), Step::between(at(0), at(5_000)), &mut scene.batch);
+        .clock_set(at(2), ClockStep::between(at(0), at(5_000)), &mut scene.batch);
     let moved = reported(&mut scene, at(5_002)).breakers;
     assert_eq!(moved[0].1.as_ref().unwrap().since, at(5_000));
 }

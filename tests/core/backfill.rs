@@ -1,7 +1,7 @@
 //! With which priority a backfill sends, where a call begins, and what its next chunk is.
 
 use target_profile_core::backfill::{
-    Begin, CHUNK_ROWS, Extent, LOCKED_AT_MOST, Outcome, PRIORITY, Refusal, Step, begin, next, priority,
+    Begin, CHUNK_ROWS, ChunkEnd, Extent, LOCKED_AT_MOST, NextRead, PRIORITY, Refusal, begin, next, priority,
 };
 
 #[test]
@@ -66,12 +66,12 @@ fn a_call_does_not_go_on_with_what_its_words_do_not_mean() {
 #[test]
 fn rows_are_read_until_the_end_unless_too_many_were_locked() {
     for (at_end, locked, expected) in [
-        (false, 0, Step::Read),
-        (false, LOCKED_AT_MOST - 1, Step::Read),
-        (false, LOCKED_AT_MOST, Step::Again),
-        (false, usize::MAX, Step::Again),
-        (true, 1, Step::Again),
-        (true, 0, Step::Finish),
+        (false, 0, NextRead::Read),
+        (false, LOCKED_AT_MOST - 1, NextRead::Read),
+        (false, LOCKED_AT_MOST, NextRead::Again),
+        (false, usize::MAX, NextRead::Again),
+        (true, 1, NextRead::Again),
+        (true, 0, NextRead::Finish),
     ] {
         assert_eq!(next(at_end, locked), expected, "{at_end} {locked}");
     }
@@ -81,29 +81,29 @@ fn rows_are_read_until_the_end_unless_too_many_were_locked() {
 fn only_a_chunk_that_could_read_nothing_makes_the_next_one_wait() {
     for (at_end, locked, tried, still_locked, expected) in [
         // Rows were read.
-        (false, 0, 0, 0, Outcome::More),
-        (false, 5, 0, 0, Outcome::More),
-        (true, 0, 0, 0, Outcome::Finished),
-        (true, 5, 0, 0, Outcome::More),
+        (false, 0, 0, 0, ChunkEnd::More),
+        (false, 5, 0, 0, ChunkEnd::More),
+        (true, 0, 0, 0, ChunkEnd::Finished),
+        (true, 5, 0, 0, ChunkEnd::More),
         // Rows were tried again.
-        (true, 0, 5, 0, Outcome::Finished),
-        (true, 4, 5, 4, Outcome::More),
-        (true, 5, 5, 5, Outcome::Wait),
+        (true, 0, 5, 0, ChunkEnd::Finished),
+        (true, 4, 5, 4, ChunkEnd::More),
+        (true, 5, 5, 5, ChunkEnd::Wait),
         // Not all of them at once.
-        (true, 20, 5, 4, Outcome::More),
-        (true, 20, 5, 5, Outcome::Wait),
+        (true, 20, 5, 4, ChunkEnd::More),
+        (true, 20, 5, 5, ChunkEnd::Wait),
         // Too many to read on; few enough again.
-        (false, LOCKED_AT_MOST, 5, 5, Outcome::Wait),
-        (false, LOCKED_AT_MOST - 1, 5, 4, Outcome::More),
+        (false, LOCKED_AT_MOST, 5, 5, ChunkEnd::Wait),
+        (false, LOCKED_AT_MOST - 1, 5, 4, ChunkEnd::More),
     ] {
-        let outcome = Outcome::after(at_end, locked, tried, still_locked);
+        let outcome = ChunkEnd::after(at_end, locked, tried, still_locked);
         assert_eq!(outcome, expected, "{at_end} {locked} {tried} {still_locked}");
     }
 }
 
 #[test]
 fn each_outcome_has_a_word_of_its_own() {
-    let words = [Outcome::More, Outcome::Wait, Outcome::Stopped, Outcome::Finished].map(Outcome::as_str);
+    let words = [ChunkEnd::More, ChunkEnd::Wait, ChunkEnd::Stopped, ChunkEnd::Finished].map(ChunkEnd::as_str);
     assert_eq!(words, ["more", "wait", "stopped", "finished"]);
     assert!(CHUNK_ROWS.contains(&1_000));
 }

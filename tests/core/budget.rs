@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use target_profile_core::budget::{BURST, PER_SECOND, RetryBudget};
-use target_profile_core::step::Step;
+use target_profile_core::step::ClockStep;
 
 use crate::outbox::at;
 
@@ -82,7 +82,7 @@ fn what_time_brings_is_a_thousandth_of_a_retry_a_millisecond() {
 #[test]
 fn a_clock_that_is_set_brings_no_retries() {
     let mut budget = spent();
-    budget.clock_set(Step::between(at(0), at(3_600_000)));
+    budget.clock_set(ClockStep::between(at(0), at(3_600_000)));
     budget.fill(at(3_600_500));
     assert!(!budget.admits());
     budget.fill(at(3_601_000));

@@ -11,7 +11,7 @@ use target_profile_core::retry::LIMITER_REST;
 use target_profile_core::secret::Secret;
 use target_profile_core::settings::ClientRow;
 use target_profile_core::settlement::Batch;
-use target_profile_core::step::Step;
+use target_profile_core::step::ClockStep;
 use target_profile_core::time::Timestamp;
 use target_profile_core::verdict::Outcome;
 
@@ -899,7 +899,7 @@ fn a_clock_that_is_set_back_holds_up_neither_a_retry_nor_what_came_meanwhile() {
     scene.complete(answered(sent[0].ticket, at(0), 500, "oops"), at(10));
     scene
         .drain
-        .clock_set(at(20), Step::between(at(0), at(BACK)), &mut scene.batch);
+        .clock_set(at(20), ClockStep::between(at(0), at(BACK)), &mut scene.batch);
     scene.complete(accepted(sent[1].ticket, at(0)), at(BACK + 30));
     scene.settle();
     assert!(scene.one(at(BACK + 31)).request.url.contains("bob"));
@@ -921,7 +921,7 @@ fn a_retry_that_is_settled_follows_a_clock_that_is_set() {
     scene.settle();
     scene
         .drain
-        .clock_set(at(20), Step::between(at(0), at(BACK)), &mut scene.batch);
+        .clock_set(at(20), ClockStep::between(at(0), at(BACK)), &mut scene.batch);
     let wake = scene.drain.next_wake(at(BACK + 20)).unwrap();
     assert!(wake <= at(BACK + 1_100), "the retry waits for the clock");
 }
@@ -978,7 +978,7 @@ fn a_reset_keeps_what_is_known_of_the_clock() {
     let mut scene = Scene::acme();
     scene
         .drain
-        .clock_set(at(20), Step::between(at(0), at(YEAR)), &mut scene.batch);
+        .clock_set(at(20), ClockStep::between(at(0), at(YEAR)), &mut scene.batch);
     scene.drain.reset();
     scene.clients(vec![(row_of("acme"), false)]);
     scene.put("ada", 1, r#"{"a": "1"}"#);
@@ -1138,7 +1138,7 @@ fn a_large_update_that_waits_for_another_holds_up_nobody() {
     assert!(scene.one(at(1)).request.url.contains("cy"));
     scene
         .drain
-        .clock_set(at(2), Step::between(at(0), at(BACK)), &mut scene.batch);
+        .clock_set(at(2), ClockStep::between(at(0), at(BACK)), &mut scene.batch);
     while let Some(dispatch) = request {
         request = scene.complete(accepted(dispatch.ticket, at(BACK)), at(BACK + 3));
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use target_profile_core::drain::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
+use target_profile_core::drain::{Carried, Fate, GivenUp, RequestEnd, UNRECOGNISED_ATTEMPTS, fate};
 use target_profile_core::settings::ClientSettings;
 use target_profile_core::verdict::Outcome;
 
@@ -24,8 +24,8 @@ fn tried(attempts: u32) -> Carried {
     }
 }
 
-fn ending(outcome: Outcome) -> Ending {
-    Ending {
+fn ending(outcome: Outcome) -> RequestEnd {
+    RequestEnd {
         outcome,
         counts: true,
         asked: None,
@@ -85,7 +85,7 @@ fn while_the_breaker_is_open_no_attempt_counts() {
         Outcome::Failed,
         Outcome::Throttled,
     ] {
-        let open = Ending {
+        let open = RequestEnd {
             counts: false,
             not_before: Some(at(NOW + 30_000)),
             ..ending(outcome)
@@ -105,7 +105,7 @@ fn while_the_breaker_is_open_no_attempt_counts() {
             "after the probe, {outcome:?}"
         );
     }
-    let open = Ending {
+    let open = RequestEnd {
         counts: false,
         ..ending(Outcome::Accepted)
     };
@@ -115,7 +115,7 @@ fn while_the_breaker_is_open_no_attempt_counts() {
 #[test]
 fn what_the_server_asks_for_counts_more_than_the_backoff() {
     for asked in [0, 1, 3_600] {
-        let ending = Ending {
+        let ending = RequestEnd {
             asked: Some(Duration::from_secs(asked)),
             ..ending(Outcome::Throttled)
         };

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use target_profile_core::launcher::{Database, Ending, LOOKING, Launcher, PAUSE_CAP, Refusal, Standing, Step};
+use target_profile_core::launcher::{
+    Database, LOOKING, Launcher, LauncherAction, PAUSE_CAP, Refusal, ServiceState, WorkerEnd,
+};
 use target_profile_core::time::Timestamp;
 
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -24,10 +26,10 @@ fn launcher(databases: &[Database]) -> Launcher {
 }
 
 /// Takes all steps, starting whatever is to be started.
-fn steps(launcher: &mut Launcher, held: &[Database], now: Timestamp) -> Vec<Step> {
+fn steps(launcher: &mut Launcher, held: &[Database], now: Timestamp) -> Vec<LauncherAction> {
     let mut steps = Vec::new();
     while let Some(step) = launcher.next(&set(held), now) {
-        if let Step::Start(database) = step {
+        if let LauncherAction::Start(database) = step {
             launcher.started(database, now);
         }
         steps.push(step);
@@ -38,12 +40,15 @@ fn steps(launcher: &mut Launcher, held: &[Database], now: Timestamp) -> Vec<Step
 #[test]
 fn each_database_is_looked_into_and_two_at_a_time() {
     let mut launcher = launcher(&[1, 2, 3]);
-    assert_eq!(steps(&mut launcher, &[], at(0)), [Step::Start(1), Step::Start(2)]);
+    assert_eq!(
+        steps(&mut launcher, &[], at(0)),
+        [LauncherAction::Start(1), LauncherAction::Start(2)]
+    );
     assert_eq!(launcher.databases().collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(launcher.running().collect::<Vec<_>>(), [1, 2]);
     assert_eq!(launcher.next_wake(&set(&[]), at(0)), Some(at(10_000)));
     launcher.serves(1);
-    assert_eq!(steps(&mut launcher, &[], at(10)), [Step::Start(3)]);
+    assert_eq!(steps(&mut launcher, &[], at(10)), [LauncherAction::Start(3)]);
     assert_eq!(launcher.next_wake(&set(&[]), at(10)), None, "all have been started");
 }
 
@@ -52,7 +57,7 @@ fn a_worker_that_waits_for_a_lock_does_not_keep_others_from_being_started() {
     let mut launcher = launcher(&[1, 2, 3]);
     steps(&mut launcher, &[], at(0));
     assert_eq!(steps(&mut launcher, &[], at(9_999)), []);
-    assert_eq!(steps(&mut launcher, &[], at(10_000)), [Step::Start(3)]);
+    assert_eq!(steps(&mut launcher, &[], at(10_000)), [LauncherAction::Start(3)]);
 }
 
 #[test]
@@ -60,10 +65,10 @@ fn a_database_without_the_extension_keeps_no_worker_and_is_looked_into_ever_more
     let mut launcher = launcher(&[1]);
     let mut now = 0;
     for minutes in [1_u64, 2, 4, 8, 16, 32, 64, 64, 64] {
-        assert_eq!(steps(&mut launcher, &[], at(now)), [Step::Start(1)]);
-        launcher.ended(1, Ending::NoExtension, at(now));
-        assert_eq!(steps(&mut launcher, &[], at(now)), [Step::Forget(1)]);
-        assert_eq!(launcher.standing(1, &set(&[])), Some(Standing::Absent));
+        assert_eq!(steps(&mut launcher, &[], at(now)), [LauncherAction::Start(1)]);
+        launcher.ended(1, WorkerEnd::NoExtension, at(now));
+        assert_eq!(steps(&mut launcher, &[], at(now)), [LauncherAction::Forget(1)]);
+        assert_eq!(launcher.standing(1, &set(&[])), Some(ServiceState::Absent));
         let next = now + minutes * 60_000;
         assert_eq!(launcher.next_wake(&set(&[]), at(now)), Some(at(next)), "{minutes}");
         assert_eq!(steps(&mut launcher, &[], at(next - 1)), []);
@@ -75,9 +80,12 @@ fn a_database_without_the_extension_keeps_no_worker_and_is_looked_into_ever_more
 fn an_announcement_has_it_looked_into_at_once() {
     let mut launcher = launcher(&[1]);
     steps(&mut launcher, &[], at(0));
-    launcher.ended(1, Ending::NoExtension, at(5));
+    launcher.ended(1, WorkerEnd::NoExtension, at(5));
     launcher.announced(1, at(10));
-    assert_eq!(steps(&mut launcher, &[], at(10)), [Step::Forget(1), Step::Start(1)]);
+    assert_eq!(
+        steps(&mut launcher, &[], at(10)),
+        [LauncherAction::Forget(1), LauncherAction::Start(1)]
+    );
     launcher.announced(7, at(10));
     assert_eq!(
         steps(&mut launcher, &[], at(10)),
@@ -91,8 +99,11 @@ fn an_extension_that_comes_while_the_worker_goes_is_not_missed() {
     let mut launcher = launcher(&[1]);
     steps(&mut launcher, &[], at(0));
     launcher.announced(1, at(3));
-    launcher.ended(1, Ending::NoExtension, at(5));
-    assert_eq!(steps(&mut launcher, &[], at(5)), [Step::Forget(1), Step::Start(1)]);
+    launcher.ended(1, WorkerEnd::NoExtension, at(5));
+    assert_eq!(
+        steps(&mut launcher, &[], at(5)),
+        [LauncherAction::Forget(1), LauncherAction::Start(1)]
+    );
 }
 
 #[test]
@@ -100,9 +111,9 @@ fn a_worker_that_ends_is_started_at_once_and_one_that_goes_on_ending_ever_more_s
     let mut launcher = launcher(&[1]);
     let mut now = 0;
     for pause in [0_u64, 1, 2, 4, 8, 16, 32, 60, 60] {
-        assert_eq!(steps(&mut launcher, &[], at(now)), [Step::Start(1)]);
+        assert_eq!(steps(&mut launcher, &[], at(now)), [LauncherAction::Start(1)]);
         launcher.serves(1);
-        launcher.ended(1, Ending::Unexpected, at(now + 10));
+        launcher.ended(1, WorkerEnd::Unexpected, at(now + 10));
         launcher.announced(1, at(now + 10));
         let next = now + 10 + pause * 1000;
         assert_eq!(launcher.next_wake(&set(&[]), at(now + 10)), Some(at(next)), "{pause}");
@@ -110,12 +121,12 @@ fn a_worker_that_ends_is_started_at_once_and_one_that_goes_on_ending_ever_more_s
     }
     assert!(matches!(
         launcher.standing(1, &set(&[])),
-        Some(Standing::Ended(9, when)) if when == at(now)
+        Some(ServiceState::Ended(9, when)) if when == at(now)
     ));
     // One that ran for a minute has not failed at its start.
     steps(&mut launcher, &[], at(now));
-    launcher.ended(1, Ending::Unexpected, at(now + 60_000));
-    assert_eq!(steps(&mut launcher, &[], at(now + 60_000)), [Step::Start(1)]);
+    launcher.ended(1, WorkerEnd::Unexpected, at(now + 60_000));
+    assert_eq!(steps(&mut launcher, &[], at(now + 60_000)), [LauncherAction::Start(1)]);
 }
 
 #[test]
@@ -124,13 +135,13 @@ fn a_held_database_is_left_and_served_again_afterwards() {
     steps(&mut launcher, &[], at(0));
     launcher.serves(1);
     launcher.serves(2);
-    assert_eq!(steps(&mut launcher, &[1], at(10)), [Step::Stop(1)]);
+    assert_eq!(steps(&mut launcher, &[1], at(10)), [LauncherAction::Stop(1)]);
     assert_eq!(steps(&mut launcher, &[1], at(20)), [], "it was asked already");
-    launcher.ended(1, Ending::Asked, at(30));
+    launcher.ended(1, WorkerEnd::Asked, at(30));
     assert_eq!(steps(&mut launcher, &[1], at(30)), []);
-    assert_eq!(launcher.standing(1, &set(&[1])), Some(Standing::Held));
+    assert_eq!(launcher.standing(1, &set(&[1])), Some(ServiceState::Held));
     assert_eq!(launcher.next_wake(&set(&[1]), at(30)), None);
-    assert_eq!(steps(&mut launcher, &[], at(40)), [Step::Start(1)]);
+    assert_eq!(steps(&mut launcher, &[], at(40)), [LauncherAction::Start(1)]);
 }
 
 #[test]
@@ -138,16 +149,22 @@ fn a_database_that_is_gone_or_left_out_is_forgotten() {
     let mut launcher = launcher(&[1, 2, 3]);
     steps(&mut launcher, &[], at(0));
     launcher.serves(1);
-    launcher.ended(2, Ending::NoExtension, at(5));
-    assert_eq!(steps(&mut launcher, &[], at(5)), [Step::Forget(2), Step::Start(3)]);
+    launcher.ended(2, WorkerEnd::NoExtension, at(5));
+    assert_eq!(
+        steps(&mut launcher, &[], at(5)),
+        [LauncherAction::Forget(2), LauncherAction::Start(3)]
+    );
     launcher.set_databases(&set(&[3]), at(10));
-    assert_eq!(steps(&mut launcher, &[], at(10)), [Step::Forget(2), Step::Stop(1)]);
-    launcher.ended(1, Ending::Asked, at(20));
-    assert_eq!(steps(&mut launcher, &[], at(20)), [Step::Forget(1)]);
+    assert_eq!(
+        steps(&mut launcher, &[], at(10)),
+        [LauncherAction::Forget(2), LauncherAction::Stop(1)]
+    );
+    launcher.ended(1, WorkerEnd::Asked, at(20));
+    assert_eq!(steps(&mut launcher, &[], at(20)), [LauncherAction::Forget(1)]);
     assert_eq!(launcher.standing(1, &set(&[])), None);
     // It may come back.
     launcher.set_databases(&set(&[1, 3]), at(30));
-    assert_eq!(steps(&mut launcher, &[], at(30)), [Step::Start(1)]);
+    assert_eq!(steps(&mut launcher, &[], at(30)), [LauncherAction::Start(1)]);
 }
 
 #[test]
@@ -156,23 +173,26 @@ fn a_full_table_of_workers_is_told_once_and_tried_ever_more_rarely() {
     let held = set(&[]);
     let mut now = 0;
     for (n, pause) in [1_u64, 2, 4, 8, 16, 32, 60, 60].into_iter().enumerate() {
-        assert_eq!(launcher.next(&held, at(now)), Some(Step::Start(1)));
+        assert_eq!(launcher.next(&held, at(now)), Some(LauncherAction::Start(1)));
         assert_eq!(launcher.refused(1, Refusal::NoProcess, at(now)), n == 0);
         assert_eq!(launcher.next(&held, at(now)), None, "nobody else is tried either");
         let next = at(now + pause * 1000);
-        assert_eq!(launcher.standing(2, &held), Some(Standing::NoProcess(next)));
+        assert_eq!(launcher.standing(2, &held), Some(ServiceState::NoProcess(next)));
         assert_eq!(launcher.next_wake(&held, at(now)), Some(next));
         now += pause * 1000;
     }
-    assert_eq!(steps(&mut launcher, &[], at(now)), [Step::Start(1), Step::Start(2)]);
-    launcher.ended(1, Ending::Unexpected, at(now + 1));
-    assert_eq!(launcher.next(&held, at(now + 1)), Some(Step::Start(1)));
+    assert_eq!(
+        steps(&mut launcher, &[], at(now)),
+        [LauncherAction::Start(1), LauncherAction::Start(2)]
+    );
+    launcher.ended(1, WorkerEnd::Unexpected, at(now + 1));
+    assert_eq!(launcher.next(&held, at(now + 1)), Some(LauncherAction::Start(1)));
     assert!(
         !launcher.refused(1, Refusal::NoProcess, at(now + 1)),
         "it was told minutes ago"
     );
     launcher.started(1, at(now + 2));
-    launcher.ended(1, Ending::Unexpected, at(now + 700_000));
+    launcher.ended(1, WorkerEnd::Unexpected, at(now + 700_000));
     assert!(
         launcher.refused(1, Refusal::NoProcess, at(now + 700_000)),
         "that was long ago"
@@ -183,23 +203,26 @@ fn a_full_table_of_workers_is_told_once_and_tried_ever_more_rarely() {
 fn a_process_that_becomes_free_is_used_at_once() {
     let mut launcher = launcher(&[1, 2]);
     let held = set(&[]);
-    assert_eq!(launcher.next(&held, at(0)), Some(Step::Start(1)));
+    assert_eq!(launcher.next(&held, at(0)), Some(LauncherAction::Start(1)));
     launcher.started(1, at(0));
-    assert_eq!(launcher.next(&held, at(0)), Some(Step::Start(2)));
+    assert_eq!(launcher.next(&held, at(0)), Some(LauncherAction::Start(2)));
     launcher.refused(2, Refusal::NoProcess, at(0));
-    launcher.ended(1, Ending::NoExtension, at(10));
-    assert_eq!(steps(&mut launcher, &[], at(10)), [Step::Forget(1), Step::Start(2)]);
+    launcher.ended(1, WorkerEnd::NoExtension, at(10));
+    assert_eq!(
+        steps(&mut launcher, &[], at(10)),
+        [LauncherAction::Forget(1), LauncherAction::Start(2)]
+    );
 }
 
 #[test]
 fn a_database_without_a_place_does_not_hold_up_the_others() {
     let mut launcher = launcher(&[1, 2]);
     let held = set(&[]);
-    assert_eq!(launcher.next(&held, at(0)), Some(Step::Start(1)));
+    assert_eq!(launcher.next(&held, at(0)), Some(LauncherAction::Start(1)));
     assert!(launcher.refused(1, Refusal::NoPlace, at(0)));
-    assert_eq!(launcher.standing(1, &held), Some(Standing::NoPlace));
-    assert_eq!(steps(&mut launcher, &[], at(0)), [Step::Start(2)]);
-    assert_eq!(launcher.next(&held, at(60_000)), Some(Step::Start(1)));
+    assert_eq!(launcher.standing(1, &held), Some(ServiceState::NoPlace));
+    assert_eq!(steps(&mut launcher, &[], at(0)), [LauncherAction::Start(2)]);
+    assert_eq!(launcher.next(&held, at(60_000)), Some(LauncherAction::Start(1)));
     assert!(!launcher.refused(1, Refusal::NoPlace, at(60_000)), "it was told");
 }
 
@@ -208,17 +231,17 @@ fn databases_with_entries_come_before_those_that_nobody_knows() {
     let mut launcher = launcher(&[1, 2]);
     steps(&mut launcher, &[], at(0));
     launcher.serves(2);
-    launcher.ended(1, Ending::NoExtension, at(1));
-    launcher.ended(2, Ending::Asked, at(60_500));
+    launcher.ended(1, WorkerEnd::NoExtension, at(1));
+    launcher.ended(2, WorkerEnd::Asked, at(60_500));
     launcher.set_databases(&set(&[1, 2, 3]), at(60_000));
     assert_eq!(
         steps(&mut launcher, &[], at(61_000))[..2],
-        [Step::Forget(1), Step::Start(2)]
+        [LauncherAction::Forget(1), LauncherAction::Start(2)]
     );
     launcher.serves(2);
     assert_eq!(
         steps(&mut launcher, &[], at(61_000)),
-        [Step::Start(1)],
+        [LauncherAction::Start(1)],
         "its second look"
     );
 }
@@ -229,13 +252,16 @@ fn the_next_launcher_takes_over_what_runs_and_looks_at_the_rest() {
     launcher.adopt(1, true, at(0));
     launcher.adopt(2, false, at(0));
     launcher.set_databases(&set(&[1, 2, 3]), at(0));
-    assert_eq!(steps(&mut launcher, &[], at(0)), [Step::Start(3)]);
+    assert_eq!(steps(&mut launcher, &[], at(0)), [LauncherAction::Start(3)]);
     // What was announced while there was no launcher is not known: one more look.
-    launcher.ended(2, Ending::NoExtension, at(5));
-    assert_eq!(steps(&mut launcher, &[], at(5)), [Step::Forget(2), Step::Start(2)]);
+    launcher.ended(2, WorkerEnd::NoExtension, at(5));
+    assert_eq!(
+        steps(&mut launcher, &[], at(5)),
+        [LauncherAction::Forget(2), LauncherAction::Start(2)]
+    );
     // A worker of a database that is gone meanwhile.
     launcher.set_databases(&set(&[2, 3]), at(10));
-    assert_eq!(steps(&mut launcher, &[], at(10)), [Step::Stop(1)]);
+    assert_eq!(steps(&mut launcher, &[], at(10)), [LauncherAction::Stop(1)]);
 }
 
 #[derive(Debug, Clone)]
@@ -289,7 +315,7 @@ proptest! {
                 }
                 Event::End(database, ending) => {
                     if running.remove(&database).is_some() {
-                        let ending = [Ending::NoExtension, Ending::Asked, Ending::Unexpected][usize::from(ending)];
+                        let ending = [WorkerEnd::NoExtension, WorkerEnd::Asked, WorkerEnd::Unexpected][usize::from(ending)];
                         launcher.ended(database, ending, at(now));
                     }
                 }
@@ -301,7 +327,7 @@ proptest! {
                 turns += 1;
                 prop_assert!(turns < 100, "it spins");
                 match step {
-                    Step::Start(database) => {
+                    LauncherAction::Start(database) => {
                         prop_assert!(eligible.contains(&database) && !held.contains(&database));
                         let looking = running.values().filter(|(since, serves)| !serves && now - since < 10_000);
                         prop_assert!(looking.count() < LOOKING);
@@ -312,11 +338,11 @@ proptest! {
                             launcher.started(database, at(now));
                         }
                     }
-                    Step::Stop(database) => {
+                    LauncherAction::Stop(database) => {
                         prop_assert!(running.contains_key(&database));
                         prop_assert!(held.contains(&database) || !eligible.contains(&database));
                     }
-                    Step::Forget(database) => prop_assert!(!running.contains_key(&database)),
+                    LauncherAction::Forget(database) => prop_assert!(!running.contains_key(&database)),
                 }
             }
             let known: BTreeSet<Database> = launcher.running().collect();
@@ -333,7 +359,7 @@ proptest! {
                 launcher.serves(database);
             }
             while let Some(step) = launcher.next(&set(&[]), at(now)) {
-                if let Step::Start(database) = step {
+                if let LauncherAction::Start(database) = step {
                     launcher.started(database, at(now));
                     running.insert(database, (now, false));
                     visited.insert(database);
@@ -341,7 +367,7 @@ proptest! {
             }
             now += u64::try_from(PAUSE_CAP.as_millis()).unwrap();
         }
-        let absent = |database: &Database| launcher.standing(*database, &set(&[])) == Some(Standing::Absent);
+        let absent = |database: &Database| launcher.standing(*database, &set(&[])) == Some(ServiceState::Absent);
         prop_assert!(eligible.iter().all(|database| visited.contains(database) || absent(database)));
     }
 }
@@ -351,7 +377,7 @@ fn another_interval_counts_from_the_next_look_on() {
     let mut launcher = launcher(&[1]);
     steps(&mut launcher, &[], at(0));
     launcher.set_interval(2 * INTERVAL);
-    launcher.ended(1, Ending::NoExtension, at(0));
+    launcher.ended(1, WorkerEnd::NoExtension, at(0));
     steps(&mut launcher, &[], at(0));
     assert_eq!(launcher.next_wake(&set(&[]), at(0)), Some(at(120_000)));
 }
@@ -359,12 +385,12 @@ fn another_interval_counts_from_the_next_look_on() {
 #[test]
 fn a_database_without_the_extension_needs_no_place() {
     let mut launcher = launcher(&[1]);
-    assert_eq!(launcher.standing(1, &set(&[])), Some(Standing::Due));
+    assert_eq!(launcher.standing(1, &set(&[])), Some(ServiceState::Due));
     steps(&mut launcher, &[], at(0));
-    launcher.ended(1, Ending::NoExtension, at(0));
-    assert_eq!(steps(&mut launcher, &[], at(0)), [Step::Forget(1)]);
+    launcher.ended(1, WorkerEnd::NoExtension, at(0));
+    assert_eq!(steps(&mut launcher, &[], at(0)), [LauncherAction::Forget(1)]);
     assert!(launcher.refused(1, Refusal::NoPlace, at(60_000)));
-    assert_eq!(launcher.standing(1, &set(&[])), Some(Standing::Absent));
+    assert_eq!(launcher.standing(1, &set(&[])), Some(ServiceState::Absent));
     assert_eq!(
         launcher.next_wake(&set(&[]), at(60_000)),
         Some(at(60_000).plus(PAUSE_CAP))

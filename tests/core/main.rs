@@ -31,6 +31,7 @@ mod outbox;
 mod pace;
 mod places;
 mod quota;
+mod recipes;
 mod redraw;
 mod replication;
 mod request;

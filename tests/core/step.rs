@@ -5,7 +5,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use target_profile_core::breaker::{Admission, Breaker};
 use target_profile_core::quota::{Class, Count, Ledger, Minute, Quota, WINDOW};
-use target_profile_core::step::{Following, Leap, Step, TOLERANCE};
+use target_profile_core::step::{ClockStep, Following, Leap, TOLERANCE};
 use target_profile_core::time::Timestamp;
 use target_profile_core::verdict::Outcome;
 
@@ -14,8 +14,8 @@ use crate::outbox::at;
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 
-fn step(millis: i64) -> Step {
-    Step::between(at(0), at(millis))
+fn step(millis: i64) -> ClockStep {
+    ClockStep::between(at(0), at(millis))
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn an_open_breaker_lets_its_probe_through_when_it_would_have() {
 #[test]
 fn ledgers_follow_by_whole_minutes_and_never_too_few() {
     let mut following = Following::default();
-    // Step by step: how far the clock is set, and by how many minutes the ledgers follow.
+    // ClockStep by step: how far the clock is set, and by how many minutes the ledgers follow.
     for (millis, minutes) in [
         (5_000, 1),
         (54_000, 0),

@@ -3,10 +3,8 @@ INSERT INTO target_profile.activity AS a
     (client_code, minute, reserved, reserved_backfill, sent, sent_backfill, accepted, rejected, unrecognised, unauthorized,
      throttled, failed, counted_to)
 SELECT n.client_code, n.minute, n.reserved, n.reserved_backfill, n.sent, n.sent_backfill, n.accepted, n.rejected,
-    n.unrecognised, n.unauthorized, n.throttled, n.failed, $13
-FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-    AS n (client_code, minute, reserved, reserved_backfill, sent, sent_backfill, accepted, rejected, unrecognised, unauthorized,
-          throttled, failed)
+    n.unrecognised, n.unauthorized, n.throttled, n.failed, :counted_to
+FROM unnest(:arrays) AS n (:columns)
 ON CONFLICT (client_code, minute) DO UPDATE SET
     reserved = greatest(least(a.reserved::pg_catalog.int8 + excluded.reserved, 2147483647), 0),
     reserved_backfill = greatest(least(a.reserved_backfill::pg_catalog.int8 + excluded.reserved_backfill, 2147483647), 0),

@@ -10,7 +10,4 @@ SELECT
     END,
     l.client_code, l.id_kind, l.profile_id, l.attrs::pg_catalog.jsonb, l.priority, l.source, pg_catalog.clock_timestamp(), 0,
     l.reason, pg_catalog.clock_timestamp(), l.raw
-FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
-    pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),
-    pg_catalog.unnest($10))
-    AS l (id, client_code, id_kind, profile_id, attrs, priority, source, reason, raw, spare_id)
+FROM unnest(:arrays) AS l (:columns)

@@ -18,7 +18,5 @@ SELECT
         ELSE e.id
     END,
     e.client_code, e.id_kind, e.profile_id, e.attrs::pg_catalog.jsonb, e.priority, e.source
-FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),
-    pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))
-    AS e (id, client_code, id_kind, profile_id, attrs, priority, source)
+FROM unnest(:arrays) AS e (:columns)
 RETURNING id

@@ -1,8 +1,7 @@
 -- For SQL objects of version 0.1.0.
 -- An id that another dead letter has already (the sequence was set back) is left to that one, and a spare one is taken.
 WITH given_up AS (
-    SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
-        AS d (id, attempts, reason, outcome, response_id, version, spare_id)
+    SELECT * FROM unnest(:arrays) AS d (:columns)
 ), gone AS (
     -- Only as what it was read, if all of it was.
     DELETE FROM target_profile.outbox o USING given_up d

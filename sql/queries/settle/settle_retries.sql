@@ -1,7 +1,7 @@
 -- Only as what it was read: the failure was not that of an entry that somebody has changed since.
 UPDATE target_profile.outbox o
 SET attempts = r.attempts, next_attempt_at = r.next_attempt_at, last_outcome = r.outcome
-FROM unnest($1, $2, $3, $4, $5) AS r (id, attempts, next_attempt_at, outcome, version)
+FROM unnest(:arrays) AS r (:columns)
 WHERE o.id = r.id AND pg_catalog.jsonb_hash_extended(o.attrs,
     pg_catalog.hashtextextended(o.profile_id, pg_catalog.hashtextextended(o.id_kind,
     pg_catalog.hashtextextended(o.client_code, 0)))) = r.version

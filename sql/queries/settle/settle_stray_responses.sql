@@ -3,20 +3,18 @@
 INSERT INTO target_profile.response_stray
     (id, client_code, id_kind, profile_id, outbox_ids, part, parts, method, request_bytes, attempt, sent_at, duration,
      http_status, outcome, message, body, enqueued_by)
-SELECT r.id, r.client_code, r.id_kind, r.profile_id, ($5)[r.ids_from:r.ids_to], r.part, r.parts, r.method,
+SELECT r.id, r.client_code, r.id_kind, r.profile_id, (:outbox_ids)[r.ids_from:r.ids_to], r.part, r.parts, r.method,
     r.request_bytes, r.attempt, r.sent_at, r.duration * interval '1 microsecond', r.http_status, r.outcome, r.message,
     r.body,
     CASE
         WHEN r.ids_from = r.ids_to
-        THEN ARRAY[(SELECT o.enqueued_by FROM target_profile.outbox o WHERE o.id = ($5)[r.ids_from])]
+        THEN ARRAY[(SELECT o.enqueued_by FROM target_profile.outbox o WHERE o.id = (:outbox_ids)[r.ids_from])]
         ELSE (
             SELECT CASE WHEN count(w.name) = count(*) AND min(w.name) = max(w.name)
                 THEN ARRAY[min(w.name)] ELSE array_agg(w.name ORDER BY w.number) END
             FROM (
                 SELECT e.number, (SELECT o.enqueued_by FROM target_profile.outbox o WHERE o.id = e.id) AS name
-                FROM unnest(($5)[r.ids_from:r.ids_to]) WITH ORDINALITY AS e (id, number)
+                FROM unnest((:outbox_ids)[r.ids_from:r.ids_to]) WITH ORDINALITY AS e (id, number)
             ) w)
     END
-FROM unnest($1, $2, $3, $4, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
-    AS r (id, client_code, id_kind, profile_id, ids_from, ids_to, part, parts, method, request_bytes, attempt, sent_at,
-          duration, http_status, outcome, message, body)
+FROM unnest(:arrays) AS r (:columns)

@@ -2,13 +2,13 @@
 
 use super::state::Drain;
 use crate::settlement::Batch;
-use crate::step::Step;
+use crate::step::ClockStep;
 use crate::time::Timestamp;
 
 impl Drain {
     /// The clock, which said `before`, was set. Everything that waits in memory waits as long as it would have. The quotas follow
     /// by [`Drain::move_ledgers`].
-    pub fn clock_set(&mut self, before: Timestamp, step: Step, batch: &mut Batch) {
+    pub fn clock_set(&mut self, before: Timestamp, step: ClockStep, batch: &mut Batch) {
         self.leap.note(before, step);
         self.activity_written_at = step.of(self.activity_written_at);
         for more in self

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::client::Client;
 use super::delivery::Delivery;
-use super::fate::{Carried, Ending, Fate, GivenUp, fate};
+use super::fate::{Carried, Fate, GivenUp, RequestEnd, fate};
 use super::merging::dispatch;
 use super::messages::{Dispatch, Report};
 use super::partial::REMEMBERED;
@@ -149,7 +149,7 @@ impl Drain {
             client.refused = true;
             batch.pauses.push((delivery.key.client.clone(), why.clone()));
         }
-        let ending = Ending {
+        let ending = RequestEnd {
             outcome,
             counts: opening_before.is_none() && client.breaker.opening().is_none(),
             asked,

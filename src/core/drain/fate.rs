@@ -25,7 +25,7 @@ pub struct Carried {
 
 /// How a request ended, as far as it matters to its entries.
 #[derive(Debug, Clone, Copy)]
-pub struct Ending {
+pub struct RequestEnd {
     /// What the answer means.
     pub outcome: Outcome,
     /// Whether the client's breaker is closed after it: only then is the entry held answerable.
@@ -77,7 +77,7 @@ pub enum GivenUp {
 }
 
 /// The fate of `entry` after a request that ended so.
-pub fn fate(entry: &Carried, ending: &Ending, settings: &ClientSettings) -> Fate {
+pub fn fate(entry: &Carried, ending: &RequestEnd, settings: &ClientSettings) -> Fate {
     let attempts = entry.attempts.saturating_add(u32::from(ending.counts));
     let dead = |why| Fate::Dead { attempts, why };
     match ending.outcome {

@@ -35,7 +35,7 @@ mod sending;
 mod state;
 
 pub use client::UNSETTLED_LIMIT;
-pub use fate::{Carried, Ending, Fate, GivenUp, UNRECOGNISED_ATTEMPTS, fate};
+pub use fate::{Carried, Fate, GivenUp, RequestEnd, UNRECOGNISED_ATTEMPTS, fate};
 pub use holding::{Admission, HELD_BYTES, LARGE_BYTES, Reading};
 pub use merging::{MERGE_LIMIT, OVERTAKEN};
 pub use messages::{Answer, Dispatch, Entry, Head, LaneRead, Limits, Registration, Report};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::id::ProfileKey;
 use crate::quota::Class;
-use crate::step::Step;
+use crate::step::ClockStep;
 use crate::time::Timestamp;
 
 /// Why and until when a profile waits.
@@ -141,7 +141,7 @@ impl Parked {
     }
 
     /// The clock was set: all wait as long as they would have.
-    pub(super) fn clock_set(&mut self, step: Step) {
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
         for early in self.early.values_mut() {
             for (at, key) in std::mem::take(early) {
                 let at = step.of(at);

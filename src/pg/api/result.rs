@@ -11,8 +11,10 @@ use target_profile_core::time::patience;
 
 use crate::pg::enqueue::owner::as_owner;
 use crate::pg::enqueue::writer;
+use crate::pg::shmem::condition;
 use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
+use crate::pg::support::backend;
 use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::snapshot::with_latest_snapshot;
 use crate::pg::support::statement::{Statement, statement};
@@ -31,7 +33,7 @@ thread_local! {
 }
 
 /// The row of `result(id)`.
-type Row = (
+type ResultRow = (
     String,
     Option<i64>,
     Option<i32>,
@@ -70,20 +72,19 @@ pub fn wait(
     TableIterator::new(or_raise(found(id, timeout)))
 }
 
-fn found(id: Option<i64>, timeout: Option<Interval>) -> Result<Option<Row>, Fault> {
+fn found(id: Option<i64>, timeout: Option<Interval>) -> Result<Option<ResultRow>, Fault> {
     let timeout = timeout.ok_or(Fault::NullArgument("timeout"))?;
     if timeout.as_micros() < 0 {
-        let asked_by = writer::current();
+        let asked_by = backend::current_role();
         return id.map_or(Ok(None), |id| as_owner(|| fate(id, asked_by)));
     }
     wait_for(id.ok_or(Fault::NullArgument("id"))?, timeout).map(Some)
 }
 
-fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
+fn wait_for(id: i64, timeout: Interval) -> Result<ResultRow, Fault> {
     let patience = patience(timeout.as_micros());
     let start = Instant::now();
-    // SAFETY: a plain reader of the transaction's isolation level.
-    if unsafe { pg_sys::XactIsoLevel } >= pg_sys::XACT_REPEATABLE_READ as i32 {
+    if backend::has_fixed_snapshot() {
         return Err(Fault::WaitInFixedSnapshot);
     }
     if is_own(id)? {
@@ -101,8 +102,7 @@ fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
         // The worker says when it has settled something. As long as there is none, or it is another one: that one comes.
         let slot = Slot::of_my_database();
         let condition = slot.map_or_else(slots::changed_condition, Slot::settled_condition);
-        // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
-        unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
+        condition.prepare();
         let row = now(id)?.ok_or(Fault::UnknownEntry(id))?;
         let left = patience.saturating_sub(start.elapsed());
         if is_settled(&row) || left.is_zero() {
@@ -111,30 +111,24 @@ fn wait_for(id: i64, timeout: Interval) -> Result<Row, Fault> {
         if Slot::of_my_database() != slot {
             continue;
         }
-        // A day at a time, in milliseconds, at least one.
-        let left = i64::try_from(left.as_millis()).unwrap_or(i64::MAX).clamp(1, 86_400_000);
-        // SAFETY: prepared above; interrupts are served inside.
-        unsafe {
-            pg_sys::ConditionVariableTimedSleep(condition, left, wait_event::named(c"TargetProfileWait"));
-        }
+        condition.wait(left, wait_event::named(c"TargetProfileWait"));
     };
-    // SAFETY: ends what was prepared; an error in between is cleaned up by the abort.
-    unsafe { pg_sys::ConditionVariableCancelSleep() };
+    condition::cancel();
     Ok(row)
 }
 
-fn is_settled(row: &Row) -> bool {
+fn is_settled(row: &ResultRow) -> bool {
     !matches!(row.0.as_str(), "waiting" | "in flight")
 }
 
 /// What is committed about the entry now.
-fn now(id: i64) -> Result<Option<Row>, Fault> {
-    let asked_by = writer::current();
+fn now(id: i64) -> Result<Option<ResultRow>, Fault> {
+    let asked_by = backend::current_role();
     as_owner(|| with_latest_snapshot(|| fate(id, asked_by)))
 }
 
 /// What became of the entry, as far as that role may know.
-fn fate(id: i64, asked_by: pg_sys::Oid) -> Result<Option<Row>, Fault> {
+fn fate(id: i64, asked_by: pg_sys::Oid) -> Result<Option<ResultRow>, Fault> {
     Spi::connect(|client| {
         let rows = if writer::is_recorded() {
             RESULT.with(|statement| statement.select(client, &[id.into(), asked_by.into()]))?
@@ -171,6 +165,5 @@ fn is_own(id: i64) -> Result<bool, Fault> {
             })
         })
     })?;
-    // SAFETY: a look at the backend's own transaction stack.
-    Ok(writer.is_some_and(|xid| unsafe { pg_sys::TransactionIdIsCurrentTransactionId(xid) }))
+    Ok(writer.is_some_and(backend::is_current_transaction))
 }

@@ -5,13 +5,14 @@ use pgrx::iter::TableIterator;
 use pgrx::prelude::*;
 use target_profile_core::breaker::Opening;
 use target_profile_core::quota::{Count, Minute, Quota};
-use target_profile_core::status::{Facts, Pause, Server, Standing, standing};
+use target_profile_core::status::{ClientStatus, Facts, Pause, Server, standing};
 use target_profile_core::time::Timestamp;
 
 use crate::pg::shmem::capacity::SLOTS;
 use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
-use crate::pg::shmem::{reports, summons};
+use crate::pg::shmem::{launcher_requests, reports};
+use crate::pg::support::backend;
 use crate::pg::support::clock::{from_postgres, now, to_postgres};
 use crate::pg::support::databases;
 use crate::pg::support::databases::database_name;
@@ -84,7 +85,7 @@ fn _workers() -> TableIterator<
 }
 
 /// What the worker has told of itself, or why it does not send.
-fn error_of(report: &reports::Report) -> String {
+fn error_of(report: &reports::WorkerReport) -> String {
     let error = report.last_error();
     if error.is_empty() && report.state == reports::State::NotAdopted {
         "this database may not send: the first target_profile.add_client, or target_profile.adopt() in a copy, makes it the one that may"
@@ -107,8 +108,7 @@ fn told(sql_version: Option<&str>, error: Option<String>, lost: Option<reports::
 
 /// Why the launcher has no place for this database, which has the extension.
 fn absence() -> (&'static str, String) {
-    // SAFETY: a plain reader of shared memory.
-    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    let standby = backend::is_standby();
     if !slots::is_ready() {
         (
             "not preloaded",
@@ -121,7 +121,7 @@ fn absence() -> (&'static str, String) {
             "excluded",
             "target_profile.databases leaves this database out".to_owned(),
         )
-    } else if !summons::is_launcher_running() {
+    } else if !launcher_requests::is_launcher_running() {
         (
             "stopped",
             "the launcher does not run; it needs one of max_worker_processes, and starts again by itself should it have ended"
@@ -207,7 +207,7 @@ fn _standing(
         quota: Quota::new(number(daily_quota), backfill_share.unwrap_or(1.0)),
         sent,
     };
-    let Standing {
+    let ClientStatus {
         state,
         reason,
         since,
@@ -244,8 +244,7 @@ fn number(count: Option<i64>) -> u64 {
 
 /// Whether and why this server sends.
 fn server() -> Server {
-    // SAFETY: a plain reader of shared memory.
-    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    let standby = backend::is_standby();
     if !slots::is_ready() {
         Server::NotPreloaded
     } else if !settings::enabled() {

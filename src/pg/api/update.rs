@@ -88,13 +88,13 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Attrs {
 }
 
 /// An update that has passed every rule.
-struct Update {
+struct CheckedUpdate {
     key: ProfileKey,
     attrs: FlatAttrs,
     settings: Rc<ClientSettings>,
 }
 
-impl Update {
+impl CheckedUpdate {
     fn of(
         client_code: Option<&str>,
         id_kind: Option<&str>,
@@ -125,7 +125,7 @@ pub fn target_profile_update(
     priority: default!(Option<i16>, 0),
 ) -> i64 {
     let enqueue = || {
-        let Update { key, attrs, settings } = Update::of(client_code, id_kind, id, attrs)?;
+        let CheckedUpdate { key, attrs, settings } = CheckedUpdate::of(client_code, id_kind, id, attrs)?;
         let priority = priority.ok_or(Fault::NullArgument("priority"))?;
         request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
         outbox::enqueue(&key, &attrs, priority, "function")
@@ -154,7 +154,7 @@ pub fn target_profile_preview(
     ),
 > {
     let build = || {
-        let Update { key, attrs, settings } = Update::of(client_code, id_kind, id, attrs)?;
+        let CheckedUpdate { key, attrs, settings } = CheckedUpdate::of(client_code, id_kind, id, attrs)?;
         Ok(request::build(&settings.endpoint, &key, &attrs, settings.method)?)
     };
     let requests = with_reserve(|| or_raise(build()));

@@ -2,19 +2,20 @@
 
 use std::cell::Cell;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use target_profile_core::burial::{DeadLetter, Unsendable, spare_id};
 
 use super::deferred;
 use super::ids::must_be_writable;
-use super::outbox::{Entry, Writable};
+use super::outbox::{NewEntry, Writable};
 use super::owner::as_owner_of;
 use crate::pg::shmem::{reports, slots};
+use crate::pg::support::backend;
 use crate::pg::support::clock::{from_postgres, postgres_now};
 use crate::pg::support::errors::{Fault, tell};
 use crate::pg::support::extension;
 use crate::pg::support::process;
+use crate::pg::support::rows::{Rows, rows};
 use crate::pg::support::snapshot::with_transaction_snapshot;
 use crate::pg::support::statement::{Statement, statement};
 
@@ -22,9 +23,7 @@ thread_local! {
     /// The statements in which somebody was told last: of losses, and of ids that are not to be had.
     static WARNED: Cell<i64> = const { Cell::new(0) };
     static WARNED_OF_IDS: Cell<i64> = const { Cell::new(0) };
-    static BURY: Statement = const {
-        statement!("enqueue/bury.sql", INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, INT8ARRAYOID)
-    };
+    static BURY: Statement = const { statement!("enqueue/bury.sql", rows: BuriedRow<'static>) };
 }
 
 /// A dead letter that is not yet written.
@@ -36,8 +35,28 @@ pub struct Buried {
     pub letter: DeadLetter,
 }
 
+struct BuriedRow<'a> {
+    buried: &'a Buried,
+    spare_id: i64,
+}
+
+rows! {
+    BuriedRow<'_> as row {
+        id: Option<i64> = row.buried.id;
+        client_code: Option<&str> = row.buried.letter.client_code.as_deref();
+        id_kind: Option<&str> = row.buried.letter.id_kind.as_deref();
+        profile_id: Option<&str> = row.buried.letter.profile_id.as_deref();
+        attrs: Option<&str> = row.buried.letter.attrs.as_deref();
+        priority: i16 = row.buried.letter.priority;
+        source: &str = row.buried.letter.source.as_ref();
+        reason: &str = row.buried.letter.reason.as_ref();
+        raw: bool = row.buried.letter.raw;
+        spare_id: i64 = row.spare_id;
+    }
+}
+
 /// Of an entry that the outbox does not take.
-pub fn of_entry(entry: &Entry, reason: &str) -> DeadLetter {
+pub fn of_entry(entry: &NewEntry, reason: &str) -> DeadLetter {
     let letter = DeadLetter::of_row(
         Unsendable {
             client_code: Some(entry.origin.client.as_str()),
@@ -61,42 +80,18 @@ pub fn of_entry(entry: &Entry, reason: &str) -> DeadLetter {
 /// # Errors
 /// The transaction may not write. Whatever else fails is raised by Postgres.
 pub fn insert(letters: &[Buried]) -> Result<(), Fault> {
-    fn texts<'l>(letters: &'l [Buried], text: impl Fn(&'l DeadLetter) -> Option<&'l str>) -> DatumWithOid<'l> {
-        letters
-            .iter()
-            .map(|buried| text(&buried.letter))
-            .collect::<Vec<_>>()
-            .into()
-    }
+    let rows: Vec<BuriedRow<'_>> = letters
+        .iter()
+        .zip(spare_ids(letters.len()))
+        .map(|(buried, spare_id)| BuriedRow { buried, spare_id })
+        .collect();
     let _writable = Writable::again();
     must_be_writable()?;
     with_transaction_snapshot(|| {
         as_owner_of(c"dead_letter", || {
             Spi::connect_mut(|client| {
                 BURY.with(|statement| {
-                    let written = statement.update(
-                        client,
-                        &[
-                            letters.iter().map(|buried| buried.id).collect::<Vec<_>>().into(),
-                            texts(letters, |letter| letter.client_code.as_deref()),
-                            texts(letters, |letter| letter.id_kind.as_deref()),
-                            texts(letters, |letter| letter.profile_id.as_deref()),
-                            texts(letters, |letter| letter.attrs.as_deref()),
-                            letters
-                                .iter()
-                                .map(|buried| buried.letter.priority)
-                                .collect::<Vec<_>>()
-                                .into(),
-                            texts(letters, |letter| Some(&letter.source)),
-                            texts(letters, |letter| Some(&letter.reason)),
-                            letters
-                                .iter()
-                                .map(|buried| buried.letter.raw)
-                                .collect::<Vec<_>>()
-                                .into(),
-                            spare_ids(letters.len()).into(),
-                        ],
-                    )?;
+                    let written = statement.update(client, &BuriedRow::arrays(&rows)?)?;
                     if written.len() < letters.len() {
                         return Err(Fault::Suppressed {
                             statement: "INSERT into",
@@ -130,8 +125,7 @@ pub fn warn_refused(count: usize, message: &str) {
 
 /// Tells whoever writes, once a statement, that there is no id for entries.
 pub fn warn_without_id(message: &str) {
-    // SAFETY: a plain reader.
-    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    let statement = backend::statement_start();
     if WARNED_OF_IDS.replace(statement) == statement {
         return;
     }
@@ -144,8 +138,7 @@ pub fn warn_without_id(message: &str) {
 
 /// Tells whoever writes that updates are lost, once a statement; the server's log has it, too.
 pub fn warn_lost(count: u64, message: &str) {
-    // SAFETY: a plain reader.
-    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    let statement = backend::statement_start();
     if WARNED.replace(statement) == statement {
         return;
     }

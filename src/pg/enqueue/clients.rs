@@ -5,16 +5,17 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use pgrx::AllocatedByPostgres;
-use pgrx::datum::{DatumWithOid, Interval, TimestampWithTimeZone};
+use pgrx::datum::{Interval, TimestampWithTimeZone, UnboxDatum};
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
-use pgrx::spi::SpiClient;
+use pgrx::spi::{SpiClient, SpiHeapTupleData};
 use target_profile_core::secret::Secret;
 use target_profile_core::settings::{ClientRow, ClientSettings, SettingError};
 
 use super::owner::as_owner_of;
 use super::wake;
 use crate::pg::shmem::slots::Slot;
+use crate::pg::support::backend;
 use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::snapshot::with_latest_snapshot;
 use crate::pg::support::statement::{Statement, statement};
@@ -79,15 +80,8 @@ impl Cache {
     /// Good while no commit has changed clients; where nobody counts the commits, for the current transaction; never in a
     /// transaction that changes clients itself.
     fn forget_if_stale(&mut self) {
-        // SAFETY: plain readers of the transaction's state; entries are written in transactions only.
-        let (transaction, now, fixed_snapshot) = unsafe {
-            let fixed_snapshot = pg_sys::XactIsoLevel >= pg_sys::XACT_REPEATABLE_READ as i32;
-            (
-                local_transaction_id(),
-                pg_sys::GetCurrentStatementStartTimestamp(),
-                fixed_snapshot,
-            )
-        };
+        let fixed_snapshot = backend::has_fixed_snapshot();
+        let (transaction, now) = (backend::local_transaction_id(), backend::statement_start());
         let version = Slot::of_my_database().map(Slot::clients_version);
         let fresh = version == self.version
             && ((self.shareable && !fixed_snapshot) || transaction == self.transaction)
@@ -139,35 +133,62 @@ pub struct Registered {
 /// # Errors
 /// The table is not what it must be.
 pub fn select(client: &SpiClient<'_>, code: Option<&str>) -> Result<Vec<Registered>, Fault> {
-    let missing = Fault::Internal;
     SELECT.with(|statement| {
-        let code: DatumWithOid<'_> = code.into();
         let mut rows = Vec::new();
-        for row in statement.select(client, &[code])? {
-            let client_code: String = row.get(1)?.ok_or(missing("client.client_code"))?;
-            let settings = ClientRow {
-                client_code: client_code.clone(),
-                endpoint: row.get(2)?.ok_or(missing("client.endpoint"))?,
-                auth_token: row.get::<String>(3)?.map(Secret::new),
-                method: row.get(4)?.ok_or(missing("client.method"))?,
-                daily_quota: row.get(5)?.ok_or(missing("client.daily_quota"))?,
-                backfill_share: row.get(6)?.ok_or(missing("client.backfill_share"))?,
-                delay: micros(row.get(7)?.ok_or(missing("client.delay"))?),
-                arrays: row.get(8)?.ok_or(missing("client.arrays"))?,
-                null_value: row.get(9)?,
-                max_attempts: row.get(10)?.ok_or(missing("client.max_attempts"))?,
-                max_age: micros(row.get(11)?.ok_or(missing("client.max_age"))?),
-                max_in_flight: row.get(12)?.ok_or(missing("client.max_in_flight"))?,
-                timeout: micros(row.get(13)?.ok_or(missing("client.timeout"))?),
-            };
+        for row in statement.select(client, &[code.into()])? {
+            let settings = read(&row)?;
             rows.push(Registered {
-                code: client_code,
+                code: settings.client_code.clone(),
                 settings: settings.check(),
-                paused: row.get(14)?.ok_or(missing("client.paused_at"))?,
-                resumed_at: row.get(15)?,
+                paused: row.find::<TimestampWithTimeZone>("paused_at")?.is_some(),
+                resumed_at: row.find("resumed_at")?,
             });
         }
         Ok(rows)
+    })
+}
+
+/// What a column of `client` holds.
+trait Value: FromDatum + IntoDatum + for<'t> UnboxDatum<As<'t> = Self> + 'static {}
+impl<T: FromDatum + IntoDatum + for<'t> UnboxDatum<As<'t> = Self> + 'static> Value for T {}
+
+/// A row of `client`, of which a column is found by its name.
+trait Columns {
+    fn find<T: Value>(&self, name: &'static str) -> Result<Option<T>, Fault>;
+
+    fn need<T: Value>(&self, name: &'static str) -> Result<T, Fault> {
+        self.find(name)?.ok_or(Fault::NullArgument(name))
+    }
+}
+
+impl Columns for SpiHeapTupleData<'_> {
+    fn find<T: Value>(&self, name: &'static str) -> Result<Option<T>, Fault> {
+        Ok(self.get_by_name(name)?)
+    }
+}
+
+impl Columns for PgHeapTuple<'_, AllocatedByPostgres> {
+    fn find<T: Value>(&self, name: &'static str) -> Result<Option<T>, Fault> {
+        self.get_by_name(name)
+            .map_err(|_| Fault::Internal("a column of target_profile.client has another type"))
+    }
+}
+
+fn read(row: &impl Columns) -> Result<ClientRow, Fault> {
+    Ok(ClientRow {
+        client_code: row.need("client_code")?,
+        endpoint: row.need("endpoint")?,
+        auth_token: row.find::<String>("auth_token")?.map(Secret::new),
+        method: row.need("method")?,
+        daily_quota: row.need("daily_quota")?,
+        backfill_share: row.need("backfill_share")?,
+        delay: micros(row.need("delay")?),
+        arrays: row.need("arrays")?,
+        null_value: row.find("null_value")?,
+        max_attempts: row.need("max_attempts")?,
+        max_age: micros(row.need("max_age")?),
+        max_in_flight: row.need("max_in_flight")?,
+        timeout: micros(row.need("timeout")?),
     })
 }
 
@@ -210,66 +231,20 @@ CREATE FUNCTION target_profile._clients_changed() RETURNS trigger LANGUAGE c AS 
 }
 
 fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
-    let other_type = |_| Fault::Internal("a column of target_profile.client has another type");
-    macro_rules! value {
-        ($column:literal, $type:ty) => {
-            new.get_by_name::<$type>($column)
-                .map_err(other_type)?
-                .ok_or(Fault::NullArgument($column))?
-        };
-    }
-    ClientRow {
-        client_code: value!("client_code", String),
-        endpoint: value!("endpoint", String),
-        auth_token: new
-            .get_by_name::<String>("auth_token")
-            .map_err(other_type)?
-            .map(Secret::new),
-        method: value!("method", String),
-        daily_quota: value!("daily_quota", i64),
-        backfill_share: value!("backfill_share", f64),
-        delay: micros(value!("delay", Interval)),
-        arrays: value!("arrays", String),
-        null_value: new.get_by_name::<String>("null_value").map_err(other_type)?,
-        max_attempts: value!("max_attempts", i32),
-        max_age: micros(value!("max_age", Interval)),
-        max_in_flight: value!("max_in_flight", i32),
-        timeout: micros(value!("timeout", Interval)),
-    }
-    .check()?;
+    read(new)?.check()?;
     // Not CHECK constraints: those show the failing row, and with it the token.
-    let paused_by = new.get_by_name::<String>("paused_by").map_err(other_type)?;
-    let paused_at = new
-        .get_by_name::<TimestampWithTimeZone>("paused_at")
-        .map_err(other_type)?;
+    let paused_by: Option<String> = new.find("paused_by")?;
+    let paused_at: Option<TimestampWithTimeZone> = new.find("paused_at")?;
     let known = paused_by
         .as_deref()
         .is_none_or(|by| matches!(by, "admin" | "unauthorized"));
     if !known || paused_by.is_some() != paused_at.is_some() {
         return Err(Fault::Pause);
     }
-    value!("registered_at", TimestampWithTimeZone);
-    Ok(())
+    new.need::<TimestampWithTimeZone>("registered_at").map(drop)
 }
 
 /// An interval in microseconds, a month counted as 30 days.
 fn micros(interval: Interval) -> i64 {
     i64::try_from(interval.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// The number of this backend's current transaction, different for each.
-///
-/// # Safety
-/// Inside a transaction.
-pub unsafe fn local_transaction_id() -> u32 {
-    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
-    // SAFETY: MyProc is set in every backend.
-    unsafe {
-        (*pg_sys::MyProc).lxid
-    }
-    #[cfg(any(feature = "pg17", feature = "pg18"))]
-    // SAFETY: MyProc is set in every backend.
-    unsafe {
-        (*pg_sys::MyProc).vxid.lxid
-    }
 }

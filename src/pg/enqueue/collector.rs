@@ -28,16 +28,17 @@ use target_profile_core::losses::Losses;
 use super::burial;
 use super::burial::Buried;
 use super::outbox;
-use super::outbox::{Entry, Origin, Otherwise};
+use super::outbox::{NewEntry, Origin, Otherwise};
 use super::owner::Outbox;
-use super::{ids, row_version, writer};
+use super::{ids, row_version};
 use crate::pg::support::allocator::with_reserve;
+use crate::pg::support::backend;
 use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::session::with_settings;
 use crate::pg::support::subtransaction;
 
 thread_local! {
-    static COLLECTED: RefCell<Collected<Entry>> = const { RefCell::new(Collected::new()) };
+    static COLLECTED: RefCell<Collected<NewEntry>> = const { RefCell::new(Collected::new()) };
     static BURIED: RefCell<Collected<Buried>> = const { RefCell::new(Collected::with_bounds(usize::MAX, BURY_BYTES)) };
     static LOST: RefCell<Losses> = const { RefCell::new(Losses::new()) };
     /// How many subtransactions this transaction has used up.
@@ -96,15 +97,15 @@ fn entry(
     profile_id: ProfileId,
     attrs: FlatAttrs,
     otherwise: Otherwise,
-) -> Result<Option<Entry>, Fault> {
+) -> Result<Option<NewEntry>, Fault> {
     register();
     let drawn = match otherwise {
         Otherwise::Raise => Ok(ids::draw()?),
         Otherwise::Bury => ids::draw_of_row(),
     };
-    let entry = |id| Entry {
+    let entry = |id| NewEntry {
         id,
-        writer: writer::current(),
+        writer: backend::current_role(),
         origin: Rc::clone(origin),
         profile_id,
         attrs,
@@ -129,7 +130,7 @@ fn entry(
     }
 }
 
-fn push(entry: Entry) -> Result<(), Fault> {
+fn push(entry: NewEntry) -> Result<(), Fault> {
     let is_full = COLLECTED.with_borrow_mut(|collected| {
         let bytes = entry.bytes();
         collected.push(current_subtransaction(), bytes, entry)
@@ -235,7 +236,7 @@ fn lock_timeout_at_end() -> Option<i32> {
     (statement > 0 && (lock == 0 || lock > statement)).then_some(statement)
 }
 
-fn write_entries(mut entries: Vec<Entry>, place: Place) -> Result<(), Fault> {
+fn write_entries(mut entries: Vec<NewEntry>, place: Place) -> Result<(), Fault> {
     if Outbox::find().is_none() {
         if is_dropped() {
             // Dropped meanwhile by this very transaction: the entries would have gone with it.

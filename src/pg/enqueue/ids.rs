@@ -10,8 +10,8 @@ use std::panic::AssertUnwindSafe;
 use pgrx::PgTryBuilder;
 use pgrx::pg_sys;
 
-use super::clients::local_transaction_id;
 use super::owner::Outbox;
+use crate::pg::support::backend;
 use crate::pg::support::errors::Fault;
 use crate::pg::support::{subtransaction, unguarded};
 
@@ -41,8 +41,7 @@ pub fn draw_of_row() -> Result<i64, Fault> {
     thread_local! {
         static LOCKED: Cell<u32> = const { Cell::new(0) };
     }
-    // SAFETY: inside a transaction.
-    let transaction = unsafe { local_transaction_id() };
+    let transaction = backend::local_transaction_id();
     if LOCKED.get() == transaction {
         // SAFETY: the lock is held.
         return unsafe { undoing(draw) }.map_err(Fault::Refused)?;
@@ -87,7 +86,7 @@ unsafe fn undoing<T>(draw: impl FnOnce() -> T) -> Result<T, String> {
     }
     // SAFETY: the caller's promise. As a subtransaction is rolled back, as far as a draw has anything to be rolled back.
     unsafe {
-        let transaction = local_transaction_id();
+        let transaction = backend::local_transaction_id();
         let owner = match OWNER.get() {
             (of, owner) if of == transaction => owner,
             _ => {
@@ -133,8 +132,7 @@ unsafe extern "C-unwind" {
 /// # Errors
 /// It may not.
 pub fn must_be_writable() -> Result<(), Fault> {
-    // SAFETY: plain readers of the backend's state.
-    if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
+    if backend::is_read_only() || backend::is_standby() {
         Err(Fault::ReadOnly)
     } else {
         Ok(())

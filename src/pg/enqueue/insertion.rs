@@ -18,7 +18,7 @@ use crate::pg::support::unguarded;
 use as_made::{COLUMNS, Index, MOST_INDEX_COLUMNS};
 
 /// What an entry brings along; the other columns are new or NULL.
-pub struct Row<'a> {
+pub struct OutboxRow<'a> {
     /// Drawn from the sequence by this transaction.
     pub id: i64,
     pub client_code: &'a str,
@@ -40,7 +40,7 @@ const ROWS_AT_A_TIME: usize = 256;
 ///
 /// # Errors
 /// There is no outbox. Whatever else fails is raised by Postgres.
-pub fn insert(rows: &mut [Row<'_>]) -> Result<usize, Fault> {
+pub fn insert(rows: &mut [OutboxRow<'_>]) -> Result<usize, Fault> {
     let found = Outbox::find().ok_or_else(Fault::no_outbox)?;
     // SAFETY: inside a transaction that may write.
     unsafe {
@@ -156,7 +156,7 @@ impl Room {
     ///
     /// # Safety
     /// The table that this was made for, rows that keep its rules, no more than go together, and as many places to store them.
-    unsafe fn store(&self, target: &as_made::Outbox, rows: &[Row<'_>], stored: &mut [Stored]) -> usize {
+    unsafe fn store(&self, target: &as_made::Outbox, rows: &[OutboxRow<'_>], stored: &mut [Stored]) -> usize {
         // SAFETY: the caller's promise.
         unsafe {
             pg_sys::MemoryContextReset(self.values);
@@ -324,7 +324,7 @@ unsafe fn text(given: &str) -> pg_sys::Datum {
 
 /// # Safety
 /// Within [`unguarded::guarded`], in a memory context that lives as long as the values are needed.
-unsafe fn make_values<'r>(stored: &mut Stored, row: &Row<'r>, common: &mut Common<'r>) {
+unsafe fn make_values<'r>(stored: &mut Stored, row: &OutboxRow<'r>, common: &mut Common<'r>) {
     // SAFETY: the caller's promise.
     let values: [Option<pg_sys::Datum>; COLUMNS] = unsafe {
         [

@@ -3,30 +3,27 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use pgrx::datum::DatumWithOid;
 use pgrx::prelude::*;
 use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::{IdKind, ProfileId, ProfileKey};
 
 use super::insertion;
-use super::insertion::Row;
+use super::insertion::OutboxRow;
 use super::owner::{Outbox, as_owner, as_owner_unpinned};
 use super::{deferred, ids, wake, writer};
 use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
+use crate::pg::support::backend;
 use crate::pg::support::databases;
 use crate::pg::support::errors::{Fault, warn};
+use crate::pg::support::rows::{Rows, rows};
 use crate::pg::support::snapshot::with_transaction_snapshot;
 use crate::pg::support::statement::{Statement, statement};
 
 thread_local! {
-    static ENQUEUE: Statement = const {
-        statement!("enqueue/enqueue.sql", INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID, TEXTARRAYOID)
-    };
-    static ENQUEUE_0_1: Statement = const {
-        statement!("enqueue/enqueue_0_1.sql", INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT2ARRAYOID, TEXTARRAYOID)
-    };
+    static ENQUEUE: Statement = const { statement!("enqueue/enqueue.sql", rows: OutboxRow<'static>) };
+    static ENQUEUE_0_1: Statement = const { statement!("enqueue/enqueue_0_1.sql", rows: OutboxRow<'static>) };
     static TOLD: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -37,8 +34,8 @@ thread_local! {
 pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str) -> Result<i64, Fault> {
     let id = ids::draw()?;
     tell_once_that_nothing_drains();
-    let enqueued_by = writer::name(writer::current());
-    let mut rows = [Row {
+    let enqueued_by = backend::role_name(backend::current_role());
+    let mut rows = [OutboxRow {
         id,
         client_code: key.client.as_str(),
         id_kind: key.kind.as_str(),
@@ -60,25 +57,9 @@ pub fn enqueue(key: &ProfileKey, attrs: &FlatAttrs, priority: i16, source: &str)
 }
 
 /// Whatever the table has on it. The answer is the id of the first row, which is another one than the row's if that was taken.
-fn insert_by_statement(rows: &[Row<'_>]) -> Result<Option<i64>, Fault> {
-    let mut values: Vec<DatumWithOid<'_>> = vec![
-        rows.iter().map(|row| row.id).collect::<Vec<_>>().into(),
-        texts(rows, |row| row.client_code).into(),
-        texts(rows, |row| row.id_kind).into(),
-        texts(rows, |row| row.profile_id).into(),
-        rows.iter()
-            .map(|row| row.attrs.to_json_text())
-            .collect::<Vec<_>>()
-            .into(),
-        rows.iter().map(|row| row.priority).collect::<Vec<_>>().into(),
-        texts(rows, |row| row.source).into(),
-    ];
-    let statement = if writer::is_recorded() {
-        values.push(rows.iter().map(|row| row.enqueued_by).collect::<Vec<_>>().into());
-        &ENQUEUE
-    } else {
-        &ENQUEUE_0_1
-    };
+fn insert_by_statement(rows: &[OutboxRow<'_>]) -> Result<Option<i64>, Fault> {
+    let statement = if writer::is_recorded() { &ENQUEUE } else { &ENQUEUE_0_1 };
+    let values = OutboxRow::arrays(rows)?;
     as_owner(|| {
         Spi::connect_mut(|client| {
             let first = statement.with(|statement| {
@@ -110,8 +91,17 @@ fn insert_by_statement(rows: &[Row<'_>]) -> Result<Option<i64>, Fault> {
     })
 }
 
-fn texts<'r>(rows: &'r [Row<'r>], text: impl Fn(&'r Row<'r>) -> &'r str) -> Vec<&'r str> {
-    rows.iter().map(text).collect()
+rows! {
+    OutboxRow<'_> as row {
+        id: i64 = row.id;
+        client_code: &str = row.client_code;
+        id_kind: &str = row.id_kind;
+        profile_id: &str = row.profile_id;
+        attrs: String = row.attrs.to_json_text();
+        priority: i16 = row.priority;
+        source: &str = row.source;
+        enqueued_by: Option<&str> = row.enqueued_by;
+    }
 }
 
 /// Where entries come from: what those of one trigger have in common.
@@ -129,7 +119,7 @@ pub struct Origin {
 
 /// An entry that has its id and is not yet written.
 #[derive(Debug)]
-pub struct Entry {
+pub struct NewEntry {
     /// From [`ids`].
     pub id: i64,
     /// Who wrote the row.
@@ -153,7 +143,7 @@ pub enum Otherwise {
     Raise,
 }
 
-impl Entry {
+impl NewEntry {
     /// How much memory it takes, near enough.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.profile_id.as_str().len() + self.attrs.memory()
@@ -165,7 +155,7 @@ impl Entry {
 ///
 /// # Errors
 /// There is no outbox. What ends any statement is raised by Postgres.
-pub fn insert_plainly(entries: &mut Vec<Entry>) -> Result<(), Fault> {
+pub fn insert_plainly(entries: &mut Vec<NewEntry>) -> Result<(), Fault> {
     let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
     // SAFETY: inside a transaction. To wait for a lock may fail.
     if !unsafe { pg_sys::ConditionalLockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) } {
@@ -194,7 +184,7 @@ pub fn insert_plainly(entries: &mut Vec<Entry>) -> Result<(), Fault> {
 ///
 /// # Errors
 /// Whatever fails is raised by Postgres.
-pub fn insert_many(entries: &[Entry]) -> Result<(), Fault> {
+pub fn insert_many(entries: &[NewEntry]) -> Result<(), Fault> {
     let names = writers(entries);
     let rows = rows(entries, &names);
     let _writable = Writable::again();
@@ -204,17 +194,17 @@ pub fn insert_many(entries: &[Entry]) -> Result<(), Fault> {
 }
 
 /// Those who wrote the rows, with their names. Mostly there is but one.
-fn writers(entries: &[Entry]) -> Vec<(pg_sys::Oid, Option<String>)> {
+fn writers(entries: &[NewEntry]) -> Vec<(pg_sys::Oid, Option<String>)> {
     let mut writers: Vec<(pg_sys::Oid, Option<String>)> = Vec::new();
     for entry in entries {
         if writers.iter().all(|(role, _)| *role != entry.writer) {
-            writers.push((entry.writer, writer::name(entry.writer)));
+            writers.push((entry.writer, backend::role_name(entry.writer)));
         }
     }
     writers
 }
 
-fn rows<'e>(entries: &'e [Entry], writers: &'e [(pg_sys::Oid, Option<String>)]) -> Vec<Row<'e>> {
+fn rows<'e>(entries: &'e [NewEntry], writers: &'e [(pg_sys::Oid, Option<String>)]) -> Vec<OutboxRow<'e>> {
     let name = |role| {
         writers
             .iter()
@@ -223,7 +213,7 @@ fn rows<'e>(entries: &'e [Entry], writers: &'e [(pg_sys::Oid, Option<String>)]) 
     };
     entries
         .iter()
-        .map(|entry| Row {
+        .map(|entry| OutboxRow {
             id: entry.id,
             client_code: entry.origin.client.as_str(),
             id_kind: entry.origin.kind.as_str(),

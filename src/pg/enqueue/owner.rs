@@ -12,6 +12,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use crate::pg::support::backend;
 use crate::pg::support::catalog::Known;
 use crate::pg::support::errors::Fault;
 use crate::pg::support::extension;
@@ -45,8 +46,8 @@ fn owner_of_locked(table: &CStr) -> Result<pg_sys::Oid, Fault> {
         if locked == Some(found) {
             return owner_of(found).ok_or_else(missing);
         }
-        // SAFETY: inside a transaction. `work` is about to lock it as well.
-        unsafe { pg_sys::LockRelationOid(found, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+        // `work` is about to lock it as well.
+        backend::lock(found, pg_sys::AccessShareLock);
         locked = Some(found);
     }
 }

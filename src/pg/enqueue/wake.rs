@@ -11,7 +11,7 @@ use pgrx::prelude::*;
 
 use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
-use crate::pg::shmem::{holds, summons};
+use crate::pg::shmem::{holds, launcher_requests};
 use crate::pg::support::process;
 
 thread_local! {
@@ -92,7 +92,7 @@ unsafe extern "C-unwind" fn at_transaction_end(event: pg_sys::XactEvent::Type, _
         tell(clients, all);
     }
     if DATABASES.replace(false) && committed {
-        summons::call_to_list();
+        launcher_requests::call_to_list();
     }
     // After the list was called for: the launcher must not start a worker for a database that is gone.
     if HOLDING.replace(false) {
@@ -121,9 +121,9 @@ fn tell(clients: bool, all: bool) {
         return;
     }
     if clients {
-        summons::call_for(process::my_database());
+        launcher_requests::call_for(process::my_database());
     } else {
-        summons::call_once_for(process::my_database());
+        launcher_requests::call_once_for(process::my_database());
     }
 }
 

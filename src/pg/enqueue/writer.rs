@@ -7,21 +7,6 @@ use pgrx::pg_sys;
 use super::owner::Outbox;
 use crate::pg::support::catalog::Known;
 
-/// The role that the current statement runs as. Within `as_owner` that is the owner: ask before.
-pub fn current() -> pg_sys::Oid {
-    // SAFETY: a plain reader.
-    unsafe { pg_sys::GetUserId() }
-}
-
-/// A role's name, which outlives a dump; `None`: it was dropped.
-pub fn name(role: pg_sys::Oid) -> Option<String> {
-    // SAFETY: a look-up in the system cache, inside a transaction; the answer is a C string or nothing.
-    unsafe {
-        let name = pg_sys::GetUserNameFromId(role, true);
-        (!name.is_null()).then(|| CStr::from_ptr(name).to_string_lossy().into_owned())
-    }
-}
-
 /// Whether the tables of this database have a place for it: they get one with version 0.2.0 of the SQL objects.
 pub fn is_recorded() -> bool {
     thread_local! {

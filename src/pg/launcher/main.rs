@@ -8,14 +8,15 @@ use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::{BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::prelude::*;
-use target_profile_core::launcher::{Launcher, Refusal, Standing, Step};
+use target_profile_core::launcher::{Launcher, LauncherAction, Refusal, ServiceState};
 use target_profile_core::time::Timestamp;
 
 use super::list;
 use crate::pg::shmem::capacity::SLOTS;
 use crate::pg::shmem::reports::State;
 use crate::pg::shmem::slots::Slot;
-use crate::pg::shmem::{holds, summons};
+use crate::pg::shmem::{holds, launcher_requests};
+use crate::pg::support::backend;
 use crate::pg::support::clock::postgres_now;
 use crate::pg::support::errors::warn;
 use crate::pg::support::process;
@@ -51,14 +52,14 @@ pub extern "C-unwind" fn target_profile_launcher_main(_arg: pg_sys::Datum) {
     BackgroundWorker::connect_worker_to_spi(None, None);
     // SAFETY: the callback is a plain function of this library.
     unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(0)) };
-    summons::set_launcher(Some(process::my_place()));
+    launcher_requests::set_launcher(Some(process::my_place()));
     Process::new().run()
 }
 
 /// Runs when the process ends, on whatever way.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, _arg: pg_sys::Datum) {
-    summons::set_launcher(None);
+    launcher_requests::set_launcher(None);
 }
 
 struct Process {
@@ -70,7 +71,7 @@ struct Process {
     /// The names of the databases at the last look.
     names: BTreeMap<u32, String>,
     next_list: Timestamp,
-    shown: BTreeMap<u32, Standing>,
+    shown: BTreeMap<u32, ServiceState>,
 }
 
 impl Process {
@@ -101,8 +102,8 @@ impl Process {
 
     fn run(mut self) -> ! {
         loop {
-            // SAFETY: this process' own latch. Reset before looking, so that what comes after the look wakes.
-            unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+            // Before looking, so that what comes after the look wakes.
+            backend::reset_latch();
             pgrx::check_for_interrupts!();
             if worker::reload_if_asked() {
                 self.launcher.set_interval(settings::discovery_interval());
@@ -122,7 +123,7 @@ impl Process {
 
     /// Lists the databases if it is time, and takes note of what sessions have told.
     fn hear(&mut self) {
-        let told = summons::take();
+        let told = launcher_requests::take();
         if told.list || told.databases.is_none() || self.now() >= self.next_list {
             let names = settings::databases();
             self.names = list::databases()
@@ -135,7 +136,7 @@ impl Process {
             let now = self.now();
             self.launcher.set_databases(&eligible, now);
             self.next_list = now.plus(settings::discovery_interval());
-            summons::next_round();
+            launcher_requests::next_round();
         }
         let databases = told.databases.unwrap_or_else(|| self.launcher.databases().collect());
         let now = self.now();
@@ -168,19 +169,19 @@ impl Process {
         }
     }
 
-    fn take(&mut self, step: Step) {
+    fn take(&mut self, step: LauncherAction) {
         match step {
-            Step::Start(database) => {
+            LauncherAction::Start(database) => {
                 if let Err(refusal) = self.start(database) {
                     self.refused(database, refusal);
                 }
             }
-            Step::Stop(database) => {
+            LauncherAction::Stop(database) => {
                 if let Some(slot) = Slot::of(database) {
                     slot.ask_to_stop();
                 }
             }
-            Step::Forget(database) => {
+            LauncherAction::Forget(database) => {
                 self.shown.remove(&database);
                 if let Some(slot) = Slot::of(database) {
                     slot.free();
@@ -200,7 +201,7 @@ impl Process {
     }
 
     fn refused(&mut self, database: u32, refusal: Refusal) {
-        if self.launcher.standing(database, &BTreeSet::new()) == Some(Standing::Absent)
+        if self.launcher.standing(database, &BTreeSet::new()) == Some(ServiceState::Absent)
             && let Some(slot) = Slot::of(database)
         {
             // It was only to be looked into once more: nothing to show.
@@ -230,15 +231,15 @@ impl Process {
             let Some(standing) = self.launcher.standing(database, held) else {
                 continue;
             };
-            if self.shown.insert(database, standing) == Some(standing) || standing == Standing::Running {
+            if self.shown.insert(database, standing) == Some(standing) || standing == ServiceState::Running {
                 continue;
             }
             let (state, error) = match standing {
-                Standing::NoProcess(_) => (
+                ServiceState::NoProcess(_) => (
                     State::NoWorkerSlot,
                     Some("max_worker_processes is used up; it is tried again at least once a minute".to_owned()),
                 ),
-                Standing::Ended(times, at) if times > 1 => {
+                ServiceState::Ended(times, at) if times > 1 => {
                     let pause = at.since(self.now()).as_millis().div_ceil(1000);
                     (
                         State::Restarting,
@@ -247,7 +248,7 @@ impl Process {
                         )),
                     )
                 }
-                Standing::Held => (State::Held, None),
+                ServiceState::Held => (State::Held, None),
                 _ => (State::Stopped, None),
             };
             slot.report(|report| {

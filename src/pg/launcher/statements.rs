@@ -15,6 +15,7 @@ use pgrx::{PgList, is_a};
 
 use super::{renames, sequences};
 use crate::pg::enqueue::wake;
+use crate::pg::shmem::condition;
 use crate::pg::shmem::holds;
 use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
@@ -28,7 +29,7 @@ const LEAVES_BY_ITSELF_WITHIN: Duration = Duration::from_millis(600);
 const WAIT_AT_MOST: Duration = Duration::from_secs(5);
 
 /// Between two looks whether the process is out of Postgres' list, which nobody announces.
-const LOOK_AGAIN_MS: i64 = 2;
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 static mut PREVIOUS: pg_sys::ProcessUtility_hook_type = None;
 
@@ -217,8 +218,7 @@ fn wait_until_nobody_serves(database: u32) {
     let mut ended = false;
     slot.wake();
     let condition = slots::changed_condition();
-    // SAFETY: the condition lives in shared memory. Prepared first and looked at after, so that nothing is missed.
-    unsafe { pg_sys::ConditionVariablePrepareToSleep(condition) };
+    condition.prepare();
     while began.elapsed() < WAIT_AT_MOST {
         let process = slot.process();
         pid = process.map(process::pid_at).or(pid);
@@ -235,23 +235,13 @@ fn wait_until_nobody_serves(database: u32) {
             terminate(pid);
         }
         let pause = match process {
-            Some(_) if !ended => {
-                i64::try_from(LEAVES_BY_ITSELF_WITHIN.saturating_sub(began.elapsed()).as_millis()).unwrap_or(0)
-            }
-            Some(_) => i64::try_from(WAIT_AT_MOST.saturating_sub(began.elapsed()).as_millis()).unwrap_or(0),
-            None => LOOK_AGAIN_MS,
+            Some(_) if !ended => LEAVES_BY_ITSELF_WITHIN.saturating_sub(began.elapsed()),
+            Some(_) => WAIT_AT_MOST.saturating_sub(began.elapsed()),
+            None => LOOK_AGAIN,
         };
-        // SAFETY: prepared above; interrupts are served inside.
-        unsafe {
-            pg_sys::ConditionVariableTimedSleep(
-                condition,
-                pause.max(LOOK_AGAIN_MS),
-                wait_event::named(c"TargetProfileWorkerStop"),
-            );
-        }
+        condition.wait(pause.max(LOOK_AGAIN), wait_event::named(c"TargetProfileWorkerStop"));
     }
-    // SAFETY: ends what was prepared; an error in between is cleaned up by the abort.
-    unsafe { pg_sys::ConditionVariableCancelSleep() };
+    condition::cancel();
 }
 
 /// Whether Postgres lists a process of that number.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
 
-use super::summons;
+use super::launcher_requests;
 use crate::pg::support::process;
 
 /// Holds at a time; a statement that finds no place goes without, and may fail for the worker's connection.
@@ -72,7 +72,7 @@ pub fn release_mine() {
             hold.release(mine);
         }
     }
-    summons::call();
+    launcher_requests::call();
 }
 
 /// Whether somebody holds this database.

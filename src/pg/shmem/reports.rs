@@ -19,7 +19,7 @@ pub fn request() {
 
 /// What a worker says of itself, and the launcher of one that does not run; for the view `worker`.
 #[derive(Clone, Copy)]
-pub struct Report {
+pub struct WorkerReport {
     /// Its database's OID, 0 for none.
     pub database: u32,
     /// Its process, 0 when it does not run.
@@ -118,7 +118,7 @@ impl Text {
 }
 
 struct Reports {
-    slots: [Report; SLOTS],
+    slots: [WorkerReport; SLOTS],
     losses: [Loss; SLOTS],
 }
 
@@ -159,13 +159,13 @@ unsafe impl PGRXSharedMemory for Reports {}
 impl Reports {
     fn new() -> Self {
         Self {
-            slots: [Report::FREE; SLOTS],
+            slots: [WorkerReport::FREE; SLOTS],
             losses: [Loss::NONE; SLOTS],
         }
     }
 }
 
-impl Report {
+impl WorkerReport {
     const FREE: Self = Self {
         database: 0,
         pid: 0,
@@ -220,14 +220,14 @@ impl Report {
 
 /// The slot is another database's from now on, 0 for nobody's.
 pub fn begin(slot: usize, database: u32) {
-    REPORTS.exclusive().slots[slot] = Report {
+    REPORTS.exclusive().slots[slot] = WorkerReport {
         database,
-        ..Report::FREE
+        ..WorkerReport::FREE
     };
 }
 
 /// Changes the report of a slot.
-pub fn change(slot: usize, change: impl FnOnce(&mut Report)) {
+pub fn change(slot: usize, change: impl FnOnce(&mut WorkerReport)) {
     change(&mut REPORTS.exclusive().slots[slot]);
 }
 
@@ -276,7 +276,7 @@ pub fn is_in_flight(slot: usize, profile: u64, id: i64) -> bool {
 }
 
 /// The reports of all databases that have a slot.
-pub fn all() -> Vec<Report> {
+pub fn all() -> Vec<WorkerReport> {
     REPORTS
         .share()
         .slots

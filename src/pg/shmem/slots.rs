@@ -3,15 +3,15 @@
 //! Nothing here needs to survive a restart, and nothing here is a pointer of one process: a worker is named by its place
 //! among Postgres' processes, which all see alike. What a commit touches is atomics only, so that it cannot fail.
 
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use pgrx::{PGRXSharedMemory, PgAtomic, pg_guard, pg_shmem_init, pg_sys};
-use target_profile_core::launcher::Ending;
+use target_profile_core::launcher::WorkerEnd;
 
 use super::capacity::SLOTS;
-use super::reports::Report;
-use super::{holds, reports, summons};
+use super::condition::SharedCondition;
+use super::reports::WorkerReport;
+use super::{holds, launcher_requests, reports};
 use crate::pg::support::{process, versions};
 
 /// What commits touch.
@@ -26,7 +26,7 @@ pub fn request() {
     pg_shmem_init!(SIGNALS = Signals::new());
     reports::request();
     holds::request();
-    summons::request();
+    launcher_requests::request();
     READY.store(true, Ordering::Relaxed);
 }
 
@@ -64,10 +64,6 @@ struct Signal {
     settled: SharedCondition,
 }
 
-struct SharedCondition(std::cell::UnsafeCell<pg_sys::ConditionVariable>);
-
-// SAFETY: Postgres guards a condition variable by a spinlock of its own.
-unsafe impl Sync for SharedCondition {}
 // SAFETY: atomics, and condition variables, which Postgres made for shared memory.
 unsafe impl PGRXSharedMemory for Signals {}
 
@@ -84,19 +80,10 @@ impl Signals {
                 work: AtomicBool::new(false),
                 all: AtomicBool::new(false),
                 clients: AtomicU64::new(0),
-                settled: SharedCondition(std::cell::UnsafeCell::new(new_condition())),
+                settled: SharedCondition::new(),
             }),
-            changed: SharedCondition(std::cell::UnsafeCell::new(new_condition())),
+            changed: SharedCondition::new(),
         }
-    }
-}
-
-fn new_condition() -> pg_sys::ConditionVariable {
-    let mut condition = MaybeUninit::zeroed();
-    // SAFETY: it fills in the whole structure, which holds no pointer to itself and may be moved until it is used.
-    unsafe {
-        pg_sys::ConditionVariableInit(condition.as_mut_ptr());
-        condition.assume_init()
     }
 }
 
@@ -183,21 +170,21 @@ impl Slot {
     }
 
     /// Says how the worker will have ended.
-    pub fn set_ending(self, ending: Ending) {
+    pub fn set_ending(self, ending: WorkerEnd) {
         let ending = match ending {
-            Ending::Unexpected => UNEXPECTED,
-            Ending::Asked => ASKED,
-            Ending::NoExtension => NO_EXTENSION,
+            WorkerEnd::Unexpected => UNEXPECTED,
+            WorkerEnd::Asked => ASKED,
+            WorkerEnd::NoExtension => NO_EXTENSION,
         };
         self.signal().ending.store(ending, Ordering::Release);
     }
 
     /// How the last worker ended.
-    pub fn ending(self) -> Ending {
+    pub fn ending(self) -> WorkerEnd {
         match self.signal().ending.load(Ordering::Acquire) {
-            ASKED => Ending::Asked,
-            NO_EXTENSION => Ending::NoExtension,
-            _ => Ending::Unexpected,
+            ASKED => WorkerEnd::Asked,
+            NO_EXTENSION => WorkerEnd::NoExtension,
+            _ => WorkerEnd::Unexpected,
         }
     }
 
@@ -296,17 +283,16 @@ impl Slot {
 
     /// Wakes all who wait for something to be settled.
     pub fn announce_settled(self) {
-        // SAFETY: initialized before any process could see it.
-        unsafe { pg_sys::ConditionVariableBroadcast(self.signal().settled.0.get()) }
+        self.signal().settled.broadcast();
     }
 
     /// Where `wait` sleeps.
-    pub fn settled_condition(self) -> *mut pg_sys::ConditionVariable {
-        self.signal().settled.0.get()
+    pub fn settled_condition(self) -> &'static SharedCondition {
+        &self.signal().settled
     }
 
     /// Changes the worker's report.
-    pub fn report(self, change: impl FnOnce(&mut Report)) {
+    pub fn report(self, change: impl FnOnce(&mut WorkerReport)) {
         reports::change(self.0, change);
     }
 
@@ -319,13 +305,12 @@ impl Slot {
 
 /// Wakes all who wait for a worker to come or to go.
 pub fn announce_change() {
-    // SAFETY: initialized before any process could see it.
-    unsafe { pg_sys::ConditionVariableBroadcast(changed_condition()) }
+    changed_condition().broadcast();
 }
 
 /// Where they sleep.
-pub fn changed_condition() -> *mut pg_sys::ConditionVariable {
-    SIGNALS.get().changed.0.get()
+pub fn changed_condition() -> &'static SharedCondition {
+    &SIGNALS.get().changed
 }
 
 /// The HINT of an error that may come of two versions of the extension that differ, as the worker has found out. The catalog is not asked: the

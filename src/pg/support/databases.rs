@@ -1,9 +1,8 @@
 //! Names of databases.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 
+use super::backend;
 use super::{process, settings};
 
 /// Whether the database of this session may have a worker; `false`: `target_profile.databases` leaves it out.
@@ -20,5 +19,5 @@ pub fn database_name(database: u32) -> String {
         return database.to_string();
     }
     // SAFETY: a C string, see above.
-    unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned()
+    unsafe { backend::string(name) }
 }

@@ -3,10 +3,11 @@
 //! A trigger written in C finds NULL in them. So the value is computed from the row, and a trigger's WHEN compares the columns that it
 //! is made of: a WHEN that computed it would make the write fail where it cannot be computed.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 use pgrx::pg_sys;
 
+use super::backend;
 use super::session::{TEXT, with_pinned_path, with_settings};
 
 unsafe extern "C-unwind" {
@@ -119,7 +120,7 @@ unsafe fn read(relation: pg_sys::Relation, expression: *mut pg_sys::Node) -> Gen
         let table = (*relation).rd_id;
         let context = pg_sys::deparse_context_for(c"new".as_ptr(), table);
         let text = with_settings(&TEXT, || {
-            with_pinned_path(|| owned(pg_sys::deparse_expression(expression, context, true, false)))
+            with_pinned_path(|| backend::string(pg_sys::deparse_expression(expression, context, true, false)))
         });
         Generated {
             expression: text,
@@ -143,18 +144,11 @@ pub unsafe fn columns(table: pg_sys::Oid, expression: *mut pg_sys::Node) -> (Vec
         while member >= 0 {
             // A whole row and the system columns have numbers below 1.
             match i16::try_from(member + pg_sys::FirstLowInvalidHeapAttributeNumber) {
-                Ok(number) if number > 0 => columns.push(owned(pg_sys::get_attname(table, number, false))),
+                Ok(number) if number > 0 => columns.push(backend::string(pg_sys::get_attname(table, number, false))),
                 _ => others = true,
             }
             member = pg_sys::bms_next_member(numbers, member);
         }
     }
     (columns, others)
-}
-
-/// # Safety
-/// A C string of Postgres.
-unsafe fn owned(text: *const c_char) -> String {
-    // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

@@ -1,6 +1,7 @@
 //! What the other rooms stand on: statements, errors, settings, transactions, the catalog, calls of Postgres.
 
 pub mod allocator;
+pub mod backend;
 pub mod backfill_fault;
 pub mod catalog;
 pub mod clock;
@@ -10,6 +11,7 @@ pub mod extension;
 pub mod generated;
 pub mod pins;
 pub mod process;
+pub mod rows;
 pub mod session;
 pub mod settings;
 pub mod snapshot;

@@ -153,7 +153,7 @@ pub fn discovery_interval() -> Duration {
 
 /// What the worker goes by, read at one moment: the I/O thread must not read settings itself.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Snapshot {
+pub struct WorkerSettings {
     /// `target_profile.enabled`.
     pub enabled: bool,
     /// `target_profile.max_in_flight` and `target_profile.response_body_limit`.
@@ -168,7 +168,7 @@ pub struct Snapshot {
     pub transport: Options,
 }
 
-impl Snapshot {
+impl WorkerSettings {
     /// The settings as they are now.
     pub fn take() -> Self {
         let max_in_flight = positive(&MAX_IN_FLIGHT) as usize;

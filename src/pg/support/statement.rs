@@ -1,5 +1,6 @@
 //! A prepared statement that a backend keeps: the text of one file in `sql/queries`.
 
+use std::borrow::Cow;
 use std::mem::ManuallyDrop;
 use std::panic::AssertUnwindSafe;
 
@@ -7,14 +8,22 @@ use once_cell::unsync::OnceCell;
 use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
 use pgrx::prelude::*;
-use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiCursor, SpiTupleTable};
+use pgrx::spi::{OwnedPreparedStatement, SpiClient, SpiTupleTable};
 
 use super::errors::{Fault, version_hint};
 use super::extension;
+use super::rows::Rows;
 use super::session::with_pinned_path;
 
-/// The statement in a file of `sql/queries`, whose parameters have these types.
+/// The statement in a file of `sql/queries`, whose parameters have these types; or which takes rows, and after them parameters that have
+/// names and these types.
 macro_rules! statement {
+    ($file:expr, rows: $of:ty $(, $name:ident: $type:ident)* $(,)?) => {
+        $crate::pg::support::statement::Statement::of_rows::<$of>(
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/queries/", $file)),
+            &[$((stringify!($name), ::pgrx::pg_sys::BuiltinOid::$type)),*],
+        )
+    };
     ($file:expr $(, $type:ident)* $(,)?) => {
         $crate::pg::support::statement::Statement::new(
             include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/sql/queries/", $file)),
@@ -24,13 +33,27 @@ macro_rules! statement {
 }
 pub(crate) use statement;
 
+/// So many rows are fetched at once.
+const ROWS_AT_A_TIME: std::ffi::c_long = 128;
+
 /// A statement, prepared at its first use and kept. Postgres plans it anew when what it refers to has changed. Its names are resolved in
 /// pg_catalog, whosever session it is.
 pub struct Statement {
     text: &'static str,
-    types: &'static [pg_sys::BuiltinOid],
+    parameters: Parameters,
     /// Never dropped: a thread-local is destroyed when the process exits, and then Postgres' memory is gone already.
     plan: OnceCell<ManuallyDrop<OwnedPreparedStatement>>,
+}
+
+enum Parameters {
+    /// `$1`, `$2`, …
+    Numbered(&'static [pg_sys::BuiltinOid]),
+    /// Those of the rows, then others by their names.
+    OfRows {
+        columns: &'static [&'static str],
+        types: fn() -> Vec<pg_sys::PgOid>,
+        named: &'static [(&'static str, pg_sys::BuiltinOid)],
+    },
 }
 
 impl Statement {
@@ -38,14 +61,27 @@ impl Statement {
     pub const fn new(text: &'static str, types: &'static [pg_sys::BuiltinOid]) -> Self {
         Self {
             text,
-            types,
+            parameters: Parameters::Numbered(types),
+            plan: OnceCell::new(),
+        }
+    }
+
+    /// The statement `text`, which takes rows and after them the parameters `named`.
+    pub const fn of_rows<R: Rows>(text: &'static str, named: &'static [(&'static str, pg_sys::BuiltinOid)]) -> Self {
+        Self {
+            text,
+            parameters: Parameters::OfRows {
+                columns: R::COLUMNS,
+                types: R::types,
+                named,
+            },
             plan: OnceCell::new(),
         }
     }
 
     fn plan(&self, client: &SpiClient<'_>) -> Result<&OwnedPreparedStatement, Fault> {
         let plan = self.plan.get_or_try_init(|| {
-            let prepared = explaining(|| client.prepare(self.text, &self.types()))?;
+            let prepared = explaining(|| client.prepare(&*self.text(), &self.types()))?;
             Ok::<_, Fault>(ManuallyDrop::new(prepared.keep()))
         })?;
         Ok(plan)
@@ -54,7 +90,8 @@ impl Statement {
     /// Runs it; it must not write, and gets no transaction id.
     pub fn select<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiTupleTable<'c>, Fault> {
         if let Some(renamed) = extension::renamed() {
-            let text = renamed.in_statement(self.text);
+            let text = self.text();
+            let text = renamed.in_statement(&text);
             return with_pinned_path(|| {
                 Ok(explaining(|| {
                     client
@@ -74,12 +111,30 @@ impl Statement {
         Ok(self.select(client, &[])?.first().get_one::<bool>()?.unwrap_or(false))
     }
 
-    /// Runs it row by row, as they are fetched; it must not write.
-    pub fn cursor<'c>(&self, client: &SpiClient<'c>, args: &[DatumWithOid<'_>]) -> Result<SpiCursor<'c>, Fault> {
-        with_pinned_path(|| {
+    /// Calls `work` for each row, which is gone after it: a few rows at a time are in memory. The statement must not write.
+    pub fn each(
+        &self,
+        client: &SpiClient<'_>,
+        args: &[DatumWithOid<'_>],
+        mut work: impl FnMut(&SpiTupleTable<'_>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut cursor = with_pinned_path(|| {
             let plan = self.plan(client)?;
-            Ok(explaining(|| client.try_open_cursor(plan, args))?)
-        })
+            Ok::<_, Fault>(explaining(|| client.try_open_cursor(plan, args))?)
+        })?;
+        loop {
+            let mut rows = cursor.fetch(ROWS_AT_A_TIME)?;
+            // SAFETY: what has just been fetched.
+            let fetched = unsafe { pg_sys::SPI_tuptable };
+            if rows.is_empty() {
+                return Ok(());
+            }
+            while rows.next().is_some() {
+                work(&rows)?;
+            }
+            // SAFETY: nobody uses it any more: `work` keeps nothing of it. Otherwise all rows would stay until the end of the transaction.
+            unsafe { pg_sys::SPI_freetuptable(fetched) };
+        }
     }
 
     /// Runs it; it may write.
@@ -89,7 +144,8 @@ impl Statement {
         args: &[DatumWithOid<'_>],
     ) -> Result<SpiTupleTable<'c>, Fault> {
         if let Some(renamed) = extension::renamed() {
-            let text = renamed.in_statement(self.text);
+            let text = self.text();
+            let text = renamed.in_statement(&text);
             return with_pinned_path(|| {
                 Ok(explaining(|| {
                     let plan = client.prepare_mut(&*text, &self.types())?.keep();
@@ -104,7 +160,29 @@ impl Statement {
     }
 
     fn types(&self) -> Vec<pg_sys::PgOid> {
-        self.types.iter().map(|&oid| oid.into()).collect()
+        match &self.parameters {
+            Parameters::Numbered(types) => types.iter().map(|&oid| oid.into()).collect(),
+            Parameters::OfRows { types, named, .. } => {
+                let named = named.iter().map(|&(_, oid)| oid.into());
+                types().into_iter().chain(named).collect()
+            }
+        }
+    }
+
+    /// The text with numbers for the names of parameters.
+    fn text(&self) -> Cow<'static, str> {
+        let Parameters::OfRows { columns, named, .. } = &self.parameters else {
+            return Cow::Borrowed(self.text);
+        };
+        let numbers: Vec<String> = (1..=columns.len()).map(|number| format!("${number}")).collect();
+        let mut text = self
+            .text
+            .replace(":arrays", &numbers.join(", "))
+            .replace(":columns", &columns.join(", "));
+        for (number, (name, _)) in (columns.len() + 1..).zip(*named) {
+            text = text.replace(&format!(":{name}"), &format!("${number}"));
+        }
+        Cow::Owned(text)
     }
 }
 

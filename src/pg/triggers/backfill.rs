@@ -31,30 +31,30 @@ pub mod run;
 pub mod table;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::CStr;
 use std::panic::AssertUnwindSafe;
 
 use pgrx::prelude::*;
 use serde_json::Value;
-use target_profile_core::backfill::{self, Begin, Extent, Outcome, Step};
+use target_profile_core::backfill::{self, Begin, ChunkEnd, Extent, NextRead};
 use target_profile_core::burial::Unsendable;
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::IdKind;
 use target_profile_core::watch::OnInvalid;
 
-use self::cursor::Row;
+use self::cursor::FetchedRow;
 use self::reading::Range;
 use self::reading::Reading;
 use self::run::Done;
 use self::run::Run;
-use self::table::Table;
+use self::table::SourceTable;
 use self::table::Watch;
+use super::row_update;
 use super::row_update::Values;
 use super::value::Unread;
-use super::{row_update, value};
 use crate::pg::enqueue::outbox::Otherwise;
 use crate::pg::enqueue::owner::Outbox;
 use crate::pg::enqueue::{clients, collector};
+use crate::pg::support::backend;
 use crate::pg::support::backfill_fault::BackfillFault;
 use crate::pg::support::errors::{Fault, or_raise, warn};
 use crate::pg::support::statement::{Statement, statement};
@@ -126,7 +126,9 @@ fn stop_backfill(table: Option<pg_sys::Oid>, client_code: Option<&str>, id_kind:
             })
         })?;
         if !may {
-            return Err(Fault::Backfill(BackfillFault::NotReadable(Table::of(table)?.quoted())));
+            return Err(Fault::Backfill(BackfillFault::NotReadable(
+                SourceTable::of(table)?.quoted(),
+            )));
         }
         run::stop(table, client.as_ref(), kind)
     };
@@ -141,8 +143,7 @@ fn begin(
     chunk: Option<i32>,
     restart: Option<bool>,
 ) -> Result<i32, Fault> {
-    // SAFETY: a plain reader.
-    if unsafe { pg_sys::IsTransactionBlock() } {
+    if backend::is_in_transaction_block() {
         return Err(Fault::Backfill(BackfillFault::InTransaction));
     }
     let chunk = chunk.ok_or(Fault::NullArgument("chunk"))?;
@@ -152,7 +153,7 @@ fn begin(
     let restart = restart.ok_or(Fault::NullArgument("restart"))?;
     let client = client_code.map(ClientCode::parse).transpose()?;
     let kind = id_kind.map(IdKind::parse).transpose()?;
-    let table = Table::of(table.ok_or(Fault::NullArgument("table"))?)?;
+    let table = SourceTable::of(table.ok_or(Fault::NullArgument("table"))?)?;
     let watch = run::watch(&table, client.as_ref(), kind)?;
     clients::registered(watch.client.as_str())?;
     let written = condition.map(|text| condition::given(table.oid, text)).transpose()?;
@@ -174,7 +175,7 @@ fn begin(
         condition: run.given.clone(),
         meaning: run.meaning.clone(),
     });
-    let me = current_user();
+    let me = backend::role_name(backend::current_role()).unwrap_or_default();
     let begin = backfill::begin(unfinished.as_ref(), &asked, restart).map_err(|refusal| BackfillFault::Unfinished {
         table: table.quoted(),
         refusal,
@@ -214,26 +215,19 @@ fn begin(
     Ok(run.id)
 }
 
-fn current_user() -> String {
-    // SAFETY: a look-up; the answer is a C string.
-    unsafe { CStr::from_ptr(pg_sys::GetUserNameFromId(pg_sys::GetUserId(), false)) }
-        .to_string_lossy()
-        .into_owned()
-}
-
-fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
+fn chunk(id: i32, rows: i32) -> Result<ChunkEnd, Fault> {
     run::must_be_mine(id)?;
     let mut run = Run::of(id)?;
     if run.stop_requested {
         run.stopped()?;
-        return Ok(Outcome::Stopped);
+        return Ok(ChunkEnd::Stopped);
     }
-    let table = Table::of(run.table)?;
+    let table = SourceTable::of(run.table)?;
     let watch = run::watch(&table, Some(&run.client), Some(run.kind))?;
     clients::registered(watch.client.as_str())?;
     let outbox = Outbox::find().ok_or_else(Fault::no_outbox)?;
-    // SAFETY: inside a transaction; as the entries will lock it, but before any row is locked.
-    unsafe { pg_sys::LockRelationOid(outbox.table, pg_sys::RowExclusiveLock as pg_sys::LOCKMODE) };
+    // As the entries will lock it, but before any row is locked.
+    backend::lock(outbox.table, pg_sys::RowExclusiveLock);
     Spi::connect(|_| {
         let reading = Reading::again(&table, &watch, run::my_condition(id)?.as_deref(), &run)?;
         if reading.order != run.order {
@@ -254,7 +248,7 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
         };
         let mut tried = 0;
         match backfill::next(run.at_end, run.locked.len()) {
-            Step::Read => {
+            NextRead::Read => {
                 let end = reading.end_of_chunk(run.last_id.as_deref(), rows)?;
                 chunk.send(&Range::Between(run.last_id.as_deref(), end.as_deref()))?;
                 if end.is_none() {
@@ -264,7 +258,7 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
                     run.last_id = end;
                 }
             }
-            Step::Again => {
+            NextRead::Again => {
                 let mut waiting = std::mem::take(&mut run.locked).into_iter();
                 let most = usize::try_from(rows).unwrap_or(1);
                 for id in waiting.by_ref().take(most) {
@@ -277,7 +271,7 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
                 // Those that were tried in vain stand behind them.
                 run.locked = waiting.collect();
             }
-            Step::Finish => {}
+            NextRead::Finish => {}
         }
         let Chunk { done, locked, .. } = chunk;
         let mut known: HashSet<String> = run.locked.iter().cloned().collect();
@@ -285,9 +279,9 @@ fn chunk(id: i32, rows: i32) -> Result<Outcome, Fault> {
         run.locked
             .extend(locked.into_iter().filter(|id| known.insert(id.clone())));
         let still_locked = known.len() - before;
-        let outcome = Outcome::after(run.at_end, run.locked.len(), tried, still_locked);
+        let outcome = ChunkEnd::after(run.at_end, run.locked.len(), tried, still_locked);
         collector::flush_now()?;
-        run.advance(&done, outcome == Outcome::Finished)?;
+        run.advance(&done, outcome == ChunkEnd::Finished)?;
         Ok(outcome)
     })
 }
@@ -298,7 +292,7 @@ fn end(id: i32) -> Result<(), Fault> {
     let state = if run.is_finished { "has finished" } else { "was stopped" };
     notice!(
         "backfill of table {} {state}: {} rows, {} entries, {} invalid",
-        Table::of(run.table)?.quoted(),
+        SourceTable::of(run.table)?.quoted(),
         run.rows,
         run.entries,
         run.invalid
@@ -308,7 +302,7 @@ fn end(id: i32) -> Result<(), Fault> {
 
 /// A chunk under way.
 struct Chunk<'a> {
-    table: &'a Table,
+    table: &'a SourceTable,
     watch: &'a Watch,
     reading: &'a Reading,
     done: Done,
@@ -391,27 +385,19 @@ impl Chunk<'_> {
         Ok(())
     }
 
-    fn row(&mut self, row: &Row, not_computed: &HashMap<usize, String>) -> Result<(), Fault> {
-        // SAFETY: the first column is a boolean.
-        let is_locked = row.get(1).and_then(|datum| unsafe { bool::from_datum(datum, false) });
-        if is_locked.unwrap_or_default() {
+    fn row(&mut self, row: &FetchedRow, not_computed: &HashMap<usize, String>) -> Result<(), Fault> {
+        if row.value(1).unwrap_or_default() {
             self.locked.extend(self.reading.id(row, 2));
             return Ok(());
         }
         self.done.rows += 1;
-        let id = row
-            .get(2)
-            // SAFETY: a value of the row, of the column's type.
-            .map(|datum| unsafe { value::to_text(datum, row.type_of(2)) })
-            .transpose();
+        let id = row.text(2).transpose();
         let mut values = Values::default();
         for (number, name) in self.reading.names.iter().enumerate() {
             let column = number + 3;
-            let json = match (not_computed.get(&number), row.get(column)) {
-                (Some(message), _) => Err(Unread::other(message.clone())),
-                (None, None) => Ok(Value::Null),
-                // SAFETY: a value of the row, of the column's type.
-                (None, Some(datum)) => unsafe { value::to_json(datum, row.type_of(column)) },
+            let json = match not_computed.get(&number) {
+                Some(message) => Err(Unread::other(message.clone())),
+                None => row.json(column),
             };
             values.push(name.as_str(), json);
         }
@@ -435,13 +421,10 @@ impl Chunk<'_> {
     }
 
     /// As a trigger does it; but told once a chunk for each kind of fault.
-    fn bury(&mut self, fault: &Fault, row: &Row, values: &[(&str, Value)]) -> Result<(), Fault> {
+    fn bury(&mut self, fault: &Fault, row: &FetchedRow, values: &[(&str, Value)]) -> Result<(), Fault> {
         self.done.invalid += 1;
         let origin = &self.reading.origin;
-        let profile_id = row
-            .get(2)
-            // SAFETY: a value of the row, of the column's type.
-            .and_then(|datum| unsafe { value::to_text(datum, row.type_of(2)) }.ok());
+        let profile_id = row.text(2).and_then(Result::ok);
         let update = Unsendable {
             client_code: Some(origin.client.as_str()),
             id_kind: Some(origin.kind.as_str()),

@@ -2,12 +2,13 @@
 
 mod temporary;
 
-use std::ffi::{CStr, CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_void};
 
 use pgrx::PgTryBuilder;
 use pgrx::prelude::*;
-use target_profile_core::condition::{Condition, Row};
+use target_profile_core::condition::{Condition, TriggerRow};
 
+use crate::pg::support::backend;
 use crate::pg::support::errors::{Fault, WatchFault};
 use crate::pg::support::generated;
 use crate::pg::support::session::{TEXT, with_pinned_path, with_settings};
@@ -31,7 +32,7 @@ unsafe extern "C-unwind" {
 /// # Errors
 /// It is not one expression; with what the parser says, if it does.
 pub fn condition(text: &str) -> Result<Condition, Fault> {
-    let mut found: Vec<(usize, Row)> = Vec::new();
+    let mut found: Vec<(usize, TriggerRow)> = Vec::new();
     let expression = parse(text)?;
     // SAFETY: what the parser has made, and a list that lives until the walk has ended.
     unsafe { find_rows(expression, (&raw mut found).cast()) };
@@ -39,7 +40,7 @@ pub fn condition(text: &str) -> Result<Condition, Fault> {
 }
 
 /// The id of a row, as an expression over its columns.
-pub struct Id {
+pub struct ParsedId {
     /// The expression as Postgres writes it: whatever the `search_path`, it means the same.
     pub text: String,
     /// The columns that it is made of.
@@ -50,7 +51,7 @@ pub struct Id {
 ///
 /// # Errors
 /// It is not one expression. That it cannot be computed of a row, Postgres says.
-pub fn id(table: pg_sys::Oid, text: &str) -> Result<Id, Fault> {
+pub fn id(table: pg_sys::Oid, text: &str) -> Result<ParsedId, Fault> {
     let expression = parse(text)?;
     // SAFETY: the caller has locked the table. As CREATE TRIGGER has the WHEN analysed.
     unsafe {
@@ -89,18 +90,11 @@ pub fn id(table: pg_sys::Oid, text: &str) -> Result<Id, Fault> {
         // A name that is not qualified is one of pg_catalog then, whoever reads it: what is in pg_temp was refused.
         // A constant is written as it will be read.
         let text = with_settings(&TEXT, || {
-            with_pinned_path(|| owned(pg_sys::deparse_expression(expression, context, false, false)))
+            with_pinned_path(|| backend::string(pg_sys::deparse_expression(expression, context, false, false)))
         });
         pg_sys::table_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        Ok(Id { text, columns })
+        Ok(ParsedId { text, columns })
     }
-}
-
-/// # Safety
-/// A C string of Postgres.
-unsafe fn owned(text: *const c_char) -> String {
-    // SAFETY: the caller's promise.
-    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
 fn fault(expression: &str, error: Option<String>) -> Fault {
@@ -170,7 +164,7 @@ unsafe fn one_expression(statement: *mut pg_sys::Node) -> Option<*mut pg_sys::No
     }
 }
 
-/// Adds to the `Vec<(usize, Row)>` at `found` where `OLD` and `NEW` are.
+/// Adds to the `Vec<(usize, TriggerRow)>` at `found` where `OLD` and `NEW` are.
 ///
 /// # Safety
 /// A node of the parser, or null, and such a list.
@@ -184,12 +178,12 @@ unsafe extern "C-unwind" fn find_rows(node: *mut pg_sys::Node, found: *mut c_voi
         if (*node).type_ == pg_sys::NodeTag::T_ColumnRef {
             let reference = &*node.cast::<pg_sys::ColumnRef>();
             let row = match first_name(reference.fields) {
-                Some(name) if name == c"old" => Some(Row::Old),
-                Some(name) if name == c"new" => Some(Row::New),
+                Some(name) if name == c"old" => Some(TriggerRow::Old),
+                Some(name) if name == c"new" => Some(TriggerRow::New),
                 _ => None,
             };
             if let (Some(row), Ok(at)) = (row, usize::try_from(reference.location)) {
-                (*found.cast::<Vec<(usize, Row)>>()).push((at, row));
+                (*found.cast::<Vec<(usize, TriggerRow)>>()).push((at, row));
             }
             return false;
         }

@@ -19,12 +19,13 @@ use target_profile_core::watch::{OnInvalid, Selection};
 use super::row_update::Values;
 use super::value::Unread;
 use super::wiring;
-use super::wiring::{Arguments, Column, Compared, Id, Mapped, Wiring};
+use super::wiring::{Arguments, Compared, IdSource, Mapped, StoredColumn, Wiring};
 use super::{row_update, value};
 use crate::pg::enqueue::outbox::{Origin, Otherwise};
 use crate::pg::enqueue::row_version::Newest;
 use crate::pg::enqueue::{collector, row_version};
 use crate::pg::support::allocator::with_reserve;
+use crate::pg::support::backend;
 use crate::pg::support::errors::{Fault, TriggerFault, or_raise};
 use crate::pg::support::trigger_call::{Answer, answer};
 use crate::pg::support::{subtransaction, unguarded};
@@ -193,9 +194,9 @@ impl<'a> Change<'a> {
     }
 
     /// The id of a row; `None`: it is NULL.
-    fn id(&self, id: &Id, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
+    fn id(&self, id: &IdSource, row: pg_sys::HeapTuple) -> Result<Option<String>, Fault> {
         match id {
-            Id::Column(_, column) => Ok(
+            IdSource::Column(_, column) => Ok(
                 match self
                     .json(row, column)
                     .map_err(|unread| unread.fault(|| "the id".to_owned()))?
@@ -206,15 +207,15 @@ impl<'a> Change<'a> {
                 },
             ),
             // SAFETY: a row of the relation, which is open while its trigger runs.
-            Id::Expression(expression) => unsafe { expression.of_row(self.data.tg_relation, row) },
+            IdSource::Expression(expression) => unsafe { expression.of_row(self.data.tg_relation, row) },
         }
     }
 
     /// An id that cannot be computed is taken for another one: what is wrong with it is found when it is needed.
-    fn id_changed(&self, id: &Id) -> bool {
+    fn id_changed(&self, id: &IdSource) -> bool {
         match id {
-            Id::Column(_, column) => self.changed(column),
-            Id::Expression(_) => match (self.id(id, self.row_before()), self.id(id, self.after)) {
+            IdSource::Column(_, column) => self.changed(column),
+            IdSource::Expression(_) => match (self.id(id, self.row_before()), self.id(id, self.after)) {
                 (Ok(before), Ok(after)) => before != after,
                 _ => true,
             },
@@ -230,8 +231,8 @@ impl<'a> Change<'a> {
         let origin = wiring.origin.as_ref().map_err(CoreError::clone)?;
         let id = self.id(&wiring.id, self.after)?.ok_or_else(|| {
             Fault::Trigger(match &wiring.id {
-                Id::Column(name, _) => TriggerFault::NullId(name.clone()),
-                Id::Expression(expression) => TriggerFault::NullIdExpression(expression.as_str().to_owned()),
+                IdSource::Column(name, _) => TriggerFault::NullId(name.clone()),
+                IdSource::Expression(expression) => TriggerFault::NullIdExpression(expression.as_str().to_owned()),
             })
         })?;
         Ok(row_update::update(origin, &id, values)?.map(|update| (origin, update)))
@@ -277,7 +278,7 @@ impl<'a> Change<'a> {
     /// Whether what is sent of a column has changed. Byte for byte, not by the type's equality: `1.0` and `1.00` are equal numbers and
     /// different attributes. Where the same may be stored in different ways, by what would be sent; what cannot be read is found when
     /// it is sent.
-    fn changed(&self, column: &Column) -> bool {
+    fn changed(&self, column: &StoredColumn) -> bool {
         if column.generated.is_none() {
             if !self.image_changed(column) {
                 return false;
@@ -297,7 +298,7 @@ impl<'a> Change<'a> {
         }
     }
 
-    fn image_changed(&self, column: &Column) -> bool {
+    fn image_changed(&self, column: &StoredColumn) -> bool {
         match (self.get(self.row_before(), column), self.get(self.after, column)) {
             (None, None) => false,
             (Some(before), Some(after)) => {
@@ -320,7 +321,7 @@ impl<'a> Change<'a> {
     }
 
     /// The value of a column, as it is sent.
-    fn json(&self, row: pg_sys::HeapTuple, column: &Column) -> Result<Value, Unread> {
+    fn json(&self, row: pg_sys::HeapTuple, column: &StoredColumn) -> Result<Value, Unread> {
         if let Some(expression) = &column.generated {
             // SAFETY: a row of the relation, which is open while its trigger runs.
             return unsafe { expression.json_of_row(self.data.tg_relation, row) };
@@ -331,7 +332,7 @@ impl<'a> Change<'a> {
         })
     }
 
-    fn get(&self, row: pg_sys::HeapTuple, column: &Column) -> Option<pg_sys::Datum> {
+    fn get(&self, row: pg_sys::HeapTuple, column: &StoredColumn) -> Option<pg_sys::Datum> {
         let mut is_null = true;
         // SAFETY: a row of the relation, and a column of it: so it cannot fail.
         let datum =
@@ -346,8 +347,7 @@ thread_local! {
 
 /// Whether nobody has been told this in the current statement of the client.
 fn first_in_statement(trigger: pg_sys::Oid, reason: &str) -> bool {
-    // SAFETY: a plain reader.
-    let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
+    let statement = backend::statement_start();
     WARNED.with_borrow_mut(|(current, warned)| {
         if *current != statement {
             *current = statement;

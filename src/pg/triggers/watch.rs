@@ -12,7 +12,7 @@ use pgrx::spi::{quote_identifier, quote_literal};
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::client_code::ClientCode;
-use target_profile_core::condition::{Condition, Row};
+use target_profile_core::condition::{Condition, TriggerRow};
 use target_profile_core::id::IdKind;
 use target_profile_core::watch::{OnInvalid, Options, Send, TriggerNames, mapping};
 
@@ -73,7 +73,7 @@ fn watch(
     let given = || {
         let send = send.ok_or(Fault::NullArgument("send"))?;
         let on_invalid = on_invalid.ok_or(Fault::NullArgument("on_invalid"))?;
-        let watch = Watch {
+        let watch = NewWatch {
             client: ClientCode::parse(client_code.ok_or(Fault::NullArgument("client_code"))?)?,
             kind: IdKind::parse(id_kind.ok_or(Fault::NullArgument("id_kind"))?)?,
             id_column: id_column.ok_or(Fault::NullArgument("id_column"))?.to_owned(),
@@ -168,7 +168,7 @@ fn forget(
 }
 
 /// How a table is to be watched.
-struct Watch {
+struct NewWatch {
     client: ClientCode,
     kind: IdKind,
     id_column: String,
@@ -178,7 +178,7 @@ struct Watch {
     always: bool,
 }
 
-impl Watch {
+impl NewWatch {
     fn wire(&self, table: &Table) -> Result<(), Fault> {
         let columns = table.columns()?;
         let is_column = columns.iter().any(|column| column.name == self.id_column);
@@ -235,7 +235,7 @@ impl Watch {
         })
     }
 
-    fn record(&self, table: &Table, id: Option<&expression::Id>, statements: Vec<String>) -> Result<(), Fault> {
+    fn record(&self, table: &Table, id: Option<&expression::ParsedId>, statements: Vec<String>) -> Result<(), Fault> {
         as_owner_of(c"watched_table", || {
             Spi::connect_mut(|spi| {
                 RECORD.with(|statement| {
@@ -282,7 +282,7 @@ impl Watch {
         &self,
         table: &Table,
         columns: &[Column],
-        id: Option<&expression::Id>,
+        id: Option<&expression::ParsedId>,
         present: &[String],
     ) -> Result<Vec<String>, Fault> {
         let find = |name: &str| {
@@ -381,7 +381,7 @@ impl Watch {
     }
 }
 
-impl Watch {
+impl NewWatch {
     /// Whether a row of which no watched column has changed may be sent, because it has come to meet the condition.
     fn may_come_to_meet(&self) -> bool {
         self.when.as_ref().is_some_and(|when| !when.mentions_old())
@@ -394,13 +394,13 @@ impl Watch {
             return (String::new(), format!(" WHEN ({changed})"));
         };
         // Of a new row there was nothing before.
-        let on_insert = when.with(Row::Old, &format!("(NULL::{table})"));
+        let on_insert = when.with(TriggerRow::Old, &format!("(NULL::{table})"));
         let now = when.as_str();
         let on_update = if !self.may_come_to_meet() {
             format!("({changed}) AND ({now}\n)")
         } else {
             // Also when the row has come to meet the condition.
-            let before = when.with(Row::New, "OLD");
+            let before = when.with(TriggerRow::New, "OLD");
             format!("({now}\n) AND ({changed} OR ({before}\n) IS NOT TRUE)")
         };
         (format!(" WHEN ({on_insert}\n)"), format!(" WHEN ({on_update})"))

@@ -15,6 +15,7 @@ use target_profile_core::watch::{Options, mapping};
 use super::row_id;
 use super::row_id::IdExpression;
 use crate::pg::enqueue::outbox::Origin;
+use crate::pg::support::backend;
 use crate::pg::support::catalog;
 use crate::pg::support::errors::{Fault, TriggerFault};
 use crate::pg::support::generated;
@@ -43,7 +44,7 @@ pub struct Wiring {
     /// Whose entries the rows become; not, if what the arguments say cannot be.
     pub origin: Result<Rc<Origin>, CoreError>,
     /// Where the id is.
-    pub id: Id,
+    pub id: IdSource,
     /// Where the attributes are.
     pub mapped: Vec<Mapped>,
     /// What is sent, and what becomes of a row that cannot be.
@@ -53,9 +54,9 @@ pub struct Wiring {
 }
 
 /// Where the id of a row is.
-pub enum Id {
+pub enum IdSource {
     /// In a column, of this name.
-    Column(String, Column),
+    Column(String, StoredColumn),
     /// What an expression gives.
     Expression(IdExpression),
 }
@@ -65,11 +66,11 @@ pub struct Mapped {
     /// The attribute's name.
     pub name: String,
     /// Where it is.
-    pub column: Column,
+    pub column: StoredColumn,
 }
 
 /// Where a value is in a row, and of what type it is.
-pub struct Column {
+pub struct StoredColumn {
     /// Its attribute number.
     pub number: i32,
     /// Its type.
@@ -100,11 +101,9 @@ const OWN_TYPES: u32 = 10_000;
 
 impl Compared {
     fn of(oid: pg_sys::Oid) -> Self {
-        // SAFETY: look-ups. A domain is stored as its base type.
-        let (base, kind) = unsafe {
-            let base = pg_sys::getBaseType(oid);
-            (base, pg_sys::get_typtype(base))
-        };
+        let base = backend::base_type(oid);
+        // SAFETY: a look-up in the system cache.
+        let kind = unsafe { pg_sys::get_typtype(base) };
         match base {
             pg_sys::BOOLOID
             | pg_sys::BYTEAOID
@@ -226,9 +225,9 @@ impl Wiring {
                 source: source(trigger),
             }))
         });
-        let is_exact = |column: &Column| column.generated.is_none() && column.compared == Compared::Image;
+        let is_exact = |column: &StoredColumn| column.generated.is_none() && column.compared == Compared::Image;
         Ok(Self {
-            is_exact: matches!(&id, Id::Column(_, column) if is_exact(column))
+            is_exact: matches!(&id, IdSource::Column(_, column) if is_exact(column))
                 && mapped.iter().all(|mapped| is_exact(&mapped.column)),
             origin,
             id,
@@ -249,12 +248,12 @@ pub fn source(trigger: &PgTrigger<'_>) -> String {
 ///
 /// # Errors
 /// It is neither a column nor an expression.
-pub fn id(trigger: &PgTrigger<'_>, argument: &str) -> Result<Id, Fault> {
+pub fn id(trigger: &PgTrigger<'_>, argument: &str) -> Result<IdSource, Fault> {
     match column(trigger, argument) {
-        Ok(column) => Ok(Id::Column(argument.to_owned(), column)),
+        Ok(column) => Ok(IdSource::Column(argument.to_owned(), column)),
         Err(missing) => argument
             .strip_prefix(row_id::MARK)
-            .map(|expression| Id::Expression(IdExpression::new(expression)))
+            .map(|expression| IdSource::Expression(IdExpression::new(expression)))
             .ok_or(missing),
     }
 }
@@ -263,13 +262,13 @@ pub fn id(trigger: &PgTrigger<'_>, argument: &str) -> Result<Id, Fault> {
 ///
 /// # Errors
 /// It has none of that name.
-pub fn column(trigger: &PgTrigger<'_>, name: &str) -> Result<Column, Fault> {
+pub fn column(trigger: &PgTrigger<'_>, name: &str) -> Result<StoredColumn, Fault> {
     // SAFETY: the relation is open while its trigger runs.
     let descriptor = unsafe { pgrx::PgTupleDesc::from_pg_unchecked((*trigger.trigger_data().tg_relation).rd_att) };
     descriptor
         .iter()
         .find(|attribute| !attribute.attisdropped && attribute.name() == name)
-        .map(|attribute| Column {
+        .map(|attribute| StoredColumn {
             number: i32::from(attribute.attnum),
             oid: attribute.atttypid,
             by_value: attribute.attbyval,

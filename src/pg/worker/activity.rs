@@ -4,7 +4,6 @@ use std::collections::HashMap;
 
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use pgrx::spi::SpiClient;
-use target_profile_core::client_code::ClientCode;
 use target_profile_core::quota::{Count, Minute, WINDOW};
 use target_profile_core::settlement::{Activity, Reservation};
 use target_profile_core::time::Timestamp;
@@ -13,10 +12,12 @@ use super::queries::{
     ACTIVITY_IS_OPEN, ANY_OVERTAKEN, ANY_SUPERSEDED, CLOSE_ACTIVITY, DELETE_ACTIVITY, FORGET_OVERTAKEN,
     FORGET_SUPERSEDED, MOVE_ACTIVITY, OLD_ACTIVITY, READ_LEDGERS, WRITE_ACTIVITY,
 };
+use super::rows::ActivityRow;
 use super::tables;
 use crate::pg::enqueue::writer;
 use crate::pg::support::clock::{from_postgres, timestamp};
 use crate::pg::support::errors::Fault;
+use crate::pg::support::rows::Rows;
 
 /// For each client what is reserved of its quota, by minutes.
 pub fn ledgers(client: &mut SpiClient<'_>) -> Result<HashMap<String, Vec<(Minute, Count)>>, Fault> {
@@ -41,47 +42,29 @@ pub fn ledgers(client: &mut SpiClient<'_>) -> Result<HashMap<String, Vec<(Minute
 
 /// Reserves, before anything is sent.
 pub fn reserve(client: &mut SpiClient<'_>, reservations: &[Reservation]) -> Result<(), Fault> {
-    let rows = reservations.iter().map(|reservation| {
-        let reserved = Activity {
-            reserved: reservation.count,
-            ..Activity::default()
-        };
-        (&reservation.client, reservation.minute, reserved)
-    });
+    let rows: Vec<ActivityRow<'_>> = reservations
+        .iter()
+        .map(|reservation| ActivityRow {
+            client: &reservation.client,
+            minute: reservation.minute,
+            activity: Activity {
+                reserved: reservation.count,
+                ..Activity::default()
+            },
+        })
+        .collect();
     tables::write(&[tables::ACTIVITY]);
     tables::be_impatient();
-    write(client, rows, 0)
+    write(client, &rows, 0)
 }
 
 /// Adds to the numbers; `counted_to` is the last response in them.
-pub fn write<'a>(
-    client: &mut SpiClient<'_>,
-    rows: impl Iterator<Item = (&'a ClientCode, Minute, Activity)>,
-    counted_to: i64,
-) -> Result<(), Fault> {
-    let (mut codes, mut minutes) = (Vec::new(), Vec::new());
-    let mut numbers: [Vec<i32>; 10] = Default::default();
-    for (code, minute, activity) in rows {
-        codes.push(code.as_str().to_owned());
-        minutes.push(timestamp(minute.start())?);
-        let outcomes = activity.outcomes.map(|n| int(n, 0));
-        let values = [
-            int(activity.reserved.all, activity.returned.all),
-            int(activity.reserved.backfill, activity.returned.backfill),
-            int(activity.sent.all, 0),
-            int(activity.sent.backfill, 0),
-        ];
-        for (column, value) in numbers.iter_mut().zip(values.into_iter().chain(outcomes)) {
-            column.push(value);
-        }
-    }
-    let count = codes.len();
-    let mut args = vec![codes.into(), minutes.into()];
-    args.extend(numbers.into_iter().map(Into::into));
+pub fn write(client: &mut SpiClient<'_>, rows: &[ActivityRow<'_>], counted_to: i64) -> Result<(), Fault> {
+    let mut args = ActivityRow::arrays(rows)?;
     args.push(counted_to.into());
     WRITE_ACTIVITY.with(|statement| {
         // What is not charged must not be sent.
-        if statement.update(client, &args)?.len() < count {
+        if statement.update(client, &args)?.len() < rows.len() {
             return Err(Fault::Suppressed {
                 statement: "INSERT into",
                 table: "activity",
@@ -145,11 +128,4 @@ pub fn forget(client: &mut SpiClient<'_>, before: Timestamp, limit: i64) -> Resu
         })?;
     }
     Ok(more)
-}
-
-/// The difference of two numbers, as a column holds it.
-fn int(more: u64, fewer: u64) -> i32 {
-    let more = i64::try_from(more).unwrap_or(i64::MAX);
-    let fewer = i64::try_from(fewer).unwrap_or(i64::MAX);
-    i32::try_from(more.saturating_sub(fewer)).unwrap_or(i32::MAX)
 }

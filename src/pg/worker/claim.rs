@@ -16,7 +16,7 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::time::Timestamp;
 use target_profile_core::wal::end_of_records;
 
-use super::queries::{FETCH, FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
+use super::queries::{FIND_LANES, READ_ENTRIES, READ_LANES, SNAPSHOT};
 use super::{installation, memory, overtaking, tables};
 use crate::pg::enqueue::jsonb;
 use crate::pg::support::clock::from_postgres;
@@ -162,64 +162,52 @@ fn read_entries(
     let versions: Vec<i64> = profiles.iter().map(version_of_profile).collect();
     let mut reading = Reading::new(profiles);
     READ_ENTRIES.with(|statement| {
-        let mut cursor = statement.cursor(client, &[codes.into(), kinds.into(), ids.into(), limit.into()])?;
-        loop {
-            let mut rows = cursor.fetch(FETCH)?;
-            // SAFETY: what has just been fetched.
-            let fetched = unsafe { pg_sys::SPI_tuptable };
-            let mut count = 0;
-            while let Some(row) = rows.next() {
-                count += 1;
-                let profile = place(row.get(1)?)?;
-                let stored = rows.get_datum_by_ordinal(3)?.ok_or(Fault::Internal("outbox.attrs"))?;
-                // SAFETY: a jsonb, which is not fetched for this.
-                let bytes = unsafe { pg_sys::toast_raw_datum_size(stored) };
-                if bytes > LARGE_BYTES && bytes <= STORED_BYTES && !memory::has_room(LARGE_TAKES * bytes) {
-                    *lack = Some(bytes);
-                    drain.pass(&mut reading, profile);
-                    continue;
-                }
-                let admission = drain.admit(&mut reading, profile, bytes);
-                if admission == Admission::Pass {
-                    continue;
-                }
-                let id: i64 = row.get(2)?.ok_or(Fault::Internal("outbox.id"))?;
-                let retried = row.get(6)?.unwrap_or(false);
-                let attrs = match admission {
-                    // SAFETY: a jsonb.
-                    Admission::Read => unsafe { jsonb::stored(stored) },
-                    _ => Err(Error::ValueTooLarge { bytes }),
-                };
-                let attrs = match attrs {
-                    Ok(attrs) if retried => {
-                        let key = reading.key(profile).ok_or(Fault::Internal("ordinality"))?;
-                        overtaking::without_overtaken(client, id, key, attrs)?
-                    }
-                    other => other,
-                };
-                let version = match admission {
-                    // SAFETY: a jsonb.
-                    Admission::Read => unsafe { version_of_entry(versions.get(profile).copied().unwrap_or(0), stored) },
-                    _ => 0,
-                };
-                let entry = Entry {
-                    profile,
-                    id,
-                    version,
-                    attrs,
-                    attempts: row.get::<i32>(4)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
-                    enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
-                    retried,
-                };
-                drain.add(&mut reading, entry);
+        let args = [codes.into(), kinds.into(), ids.into(), limit.into()];
+        statement.each(client, &args, |row| {
+            let profile = place(row.get(1)?)?;
+            let stored = row.get_datum_by_ordinal(3)?.ok_or(Fault::Internal("outbox.attrs"))?;
+            // SAFETY: a jsonb, which is not fetched for this.
+            let bytes = unsafe { pg_sys::toast_raw_datum_size(stored) };
+            if bytes > LARGE_BYTES && bytes <= STORED_BYTES && !memory::has_room(LARGE_TAKES * bytes) {
+                *lack = Some(bytes);
+                drain.pass(&mut reading, profile);
+                return Ok(());
             }
-            // SAFETY: nothing of it is used any more. Otherwise all that is read would stay until the end of the transaction.
-            unsafe { pg_sys::SPI_freetuptable(fetched) };
-            if count == 0 {
-                return Ok(reading);
+            let admission = drain.admit(&mut reading, profile, bytes);
+            if admission == Admission::Pass {
+                return Ok(());
             }
-        }
-    })
+            let id: i64 = row.get(2)?.ok_or(Fault::Internal("outbox.id"))?;
+            let retried = row.get(6)?.unwrap_or(false);
+            let (attrs, version) = match admission {
+                // SAFETY: a jsonb.
+                Admission::Read => unsafe {
+                    let of_profile = versions.get(profile).copied().unwrap_or(0);
+                    (jsonb::stored(stored), version_of_entry(of_profile, stored))
+                },
+                _ => (Err(Error::ValueTooLarge { bytes }), 0),
+            };
+            let attrs = match attrs {
+                Ok(attrs) if retried => {
+                    let key = reading.key(profile).ok_or(Fault::Internal("ordinality"))?;
+                    overtaking::without_overtaken(client, id, key, attrs)?
+                }
+                other => other,
+            };
+            let entry = Entry {
+                profile,
+                id,
+                version,
+                attrs,
+                attempts: row.get::<i32>(4)?.and_then(|n| u32::try_from(n).ok()).unwrap_or(0),
+                enqueued_at: time(row.get(5)?).ok_or(Fault::Internal("outbox.enqueued_at"))?,
+                retried,
+            };
+            drain.add(&mut reading, entry);
+            Ok(())
+        })
+    })?;
+    Ok(reading)
 }
 
 /// The version of an entry says whose it was and what it held: it is settled only as that. sql/queries/settle/settle_accepted.sql computes the

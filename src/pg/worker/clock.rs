@@ -4,7 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use target_profile_core::step::Step;
+use target_profile_core::step::ClockStep;
 use target_profile_core::time::Timestamp;
 
 use crate::pg::support::clock;
@@ -29,10 +29,10 @@ pub fn now() -> Timestamp {
 
 /// Looks whether the clock was set, and goes by what it says from now on. The answer is what it would have said, and how far it was
 /// set.
-pub fn follow() -> Option<(Timestamp, Step)> {
+pub fn follow() -> Option<(Timestamp, ClockStep)> {
     let before = now();
     OFFSET.set(Some(measure()));
-    let step = Step::between(before, now());
+    let step = ClockStep::between(before, now());
     step.is_noticeable().then_some((before, step))
 }
 

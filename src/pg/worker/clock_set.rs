@@ -6,7 +6,7 @@ use target_profile_core::time::Timestamp;
 use super::activity;
 use super::clock::{follow, now};
 use super::installation;
-use super::installation::Standing;
+use super::installation::Adoption;
 use super::state::Worker;
 use super::transaction::{Access, transaction};
 
@@ -30,7 +30,7 @@ impl Worker {
 
     /// What counts against the quotas follows the clock, before anything is sent by it.
     pub(super) fn move_ledgers(&mut self) -> Result<(), String> {
-        let Standing::Adopted(outbox) = self.standing else {
+        let Adoption::Adopted(outbox) = self.standing else {
             self.following = Following::default();
             return Ok(());
         };

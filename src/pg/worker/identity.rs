@@ -16,6 +16,7 @@ use pgrx::prelude::*;
 use super::installation;
 use super::queries::FOREIGN_OWNER;
 use crate::pg::enqueue::owner::{Outbox, extension_of};
+use crate::pg::support::backend;
 use crate::pg::support::errors::Fault;
 
 /// What is to be put back when the transaction ends. An abort of the transaction does it as well.
@@ -98,8 +99,7 @@ fn locked_outbox() -> Option<(Outbox, pg_sys::Oid)> {
         if locked == Some(outbox.table) {
             return Some((outbox, extension));
         }
-        // SAFETY: inside a transaction; waits no longer than lock_timeout, and hears of what has changed meanwhile.
-        unsafe { pg_sys::LockRelationOid(outbox.table, pg_sys::AccessShareLock as pg_sys::LOCKMODE) };
+        backend::lock(outbox.table, pg_sys::AccessShareLock);
         locked = Some(outbox.table);
     }
 }

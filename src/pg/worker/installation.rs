@@ -16,7 +16,7 @@ use crate::pg::support::versions;
 
 /// Whether and why the worker may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum Adoption {
     NoExtension,
     NotAdopted,
     /// With the outbox that is drained.
@@ -64,19 +64,19 @@ pub fn look_around(
     client: &mut SpiClient<'_>,
     with_clients: bool,
     sql_version: &mut Option<String>,
-) -> Result<(Standing, Option<Clients>), Fault> {
+) -> Result<(Adoption, Option<Clients>), Fault> {
     tables::read(&[tables::BINDING, tables::CLIENT, tables::ACTIVITY]);
     *sql_version = versions::of_sql(client)?;
     if let Some(name) = renamed(client)? {
         return Err(Fault::Renamed(name));
     }
     let Some(outbox) = outbox(client)? else {
-        return Ok((Standing::NoExtension, None));
+        return Ok((Adoption::NoExtension, None));
     };
     if !IS_ADOPTED.with(|statement| statement.is_true(client))? {
-        return Ok((Standing::NotAdopted, None));
+        return Ok((Adoption::NotAdopted, None));
     }
-    let standing = Standing::Adopted(outbox);
+    let standing = Adoption::Adopted(outbox);
     if !with_clients {
         return Ok((standing, None));
     }

@@ -8,7 +8,7 @@ use pgrx::pg_sys::pqsignal;
 #[cfg(feature = "pg18")]
 use pgrx::pg_sys::pqsignal_be as pqsignal;
 use pgrx::prelude::*;
-use target_profile_core::launcher::Ending;
+use target_profile_core::launcher::WorkerEnd;
 use target_profile_core::time::Timestamp;
 
 use super::clock::now;
@@ -16,7 +16,7 @@ use super::state::Worker;
 use super::{network, transaction};
 use crate::pg::shmem::reports::State;
 use crate::pg::shmem::slots::Slot;
-use crate::pg::shmem::{holds, summons};
+use crate::pg::shmem::{holds, launcher_requests};
 use crate::pg::support::clock::postgres_now;
 use crate::pg::support::process;
 use crate::pg::support::{allocator, pins, wait_event};
@@ -45,7 +45,7 @@ pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
         return;
     }
     if holds::is_held(database) {
-        slot.set_ending(Ending::Asked);
+        slot.set_ending(WorkerEnd::Asked);
         return;
     }
     transaction::ignore_cancels();
@@ -102,7 +102,7 @@ unsafe extern "C-unwind" fn at_exit(_code: i32, database: pg_sys::Datum) {
         });
         slot.leave();
         // One that the launcher has not started itself is known to it only by this.
-        summons::call();
+        launcher_requests::call();
     }
 }
 

@@ -20,6 +20,7 @@ mod replication;
 mod reporting;
 mod response_days;
 mod retention;
+mod rows;
 mod run;
 mod settle;
 mod settle_rows;

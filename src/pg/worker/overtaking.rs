@@ -2,7 +2,6 @@
 //! follows a newer one.
 
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys;
 use pgrx::spi::SpiClient;
 use target_profile_core::attrs::FlatAttrs;
 use target_profile_core::error::Error;
@@ -10,8 +9,8 @@ use target_profile_core::id::ProfileKey;
 use target_profile_core::settlement::Arrived;
 
 use super::queries::{
-    ANY_DEAD_LETTER, ANY_TAKEN, FETCH, MOVE_OVERTAKEN, OLDER_DEAD_LETTERS, OLDER_DEAD_LETTERS_0_1, OVERTAKE_0_1,
-    OVERTAKEN, OVERTAKEN_0_1, SUPERSEDE, THIN_SUPERSEDED,
+    ANY_DEAD_LETTER, ANY_TAKEN, MOVE_OVERTAKEN, OLDER_DEAD_LETTERS, OLDER_DEAD_LETTERS_0_1, OVERTAKE_0_1, OVERTAKEN,
+    OVERTAKEN_0_1, SUPERSEDE, THIN_SUPERSEDED,
 };
 use crate::pg::enqueue::writer;
 use crate::pg::support::errors::Fault;
@@ -126,27 +125,16 @@ pub fn without_overtaken(
         &OVERTAKEN_0_1
     };
     statement.with(|statement| {
-        let mut cursor = statement.cursor(client, &args)?;
-        loop {
-            let rows = cursor.fetch(FETCH)?;
-            // SAFETY: what has just been fetched.
-            let fetched = unsafe { pg_sys::SPI_tuptable };
-            let mut count = 0;
-            for row in rows {
-                count += 1;
-                if let Some(name) = row.get::<&str>(1)? {
-                    attrs.drop_one(name);
-                }
+        statement.each(client, &args, |row| {
+            if let Some(name) = row.get::<&str>(1)? {
+                attrs.drop_one(name);
             }
-            // SAFETY: nothing of it is used any more.
-            unsafe { pg_sys::SPI_freetuptable(fetched) };
-            if count == 0 {
-                return Ok(if attrs.is_empty() {
-                    Err(Error::NothingToSend)
-                } else {
-                    Ok(attrs)
-                });
-            }
-        }
+            Ok(())
+        })
+    })?;
+    Ok(if attrs.is_empty() {
+        Err(Error::NothingToSend)
+    } else {
+        Ok(attrs)
     })
 }

@@ -1,5 +1,8 @@
 //! The worker's statements, each the text of one file in `sql/queries`.
 
+use target_profile_core::settlement::Retry;
+
+use super::rows::{ActivityRow, DeadRow, ResponseRow};
 use crate::pg::support::statement::{Statement, statement};
 
 macro_rules! statements {
@@ -10,6 +13,26 @@ macro_rules! statements {
             };)*
         }
     };
+}
+
+macro_rules! statements_of_rows {
+    ($($name:ident = $file:literal of $of:ty $(, $parameter:ident: $oid:ident)*;)*) => {
+        thread_local! {
+            $(pub static $name: Statement = const {
+                statement!($file, rows: $of $(, $parameter: $oid)*)
+            };)*
+        }
+    };
+}
+
+statements_of_rows! {
+    SETTLE_RESPONSES = "settle/settle_responses.sql" of ResponseRow<'static>, outbox_ids: INT8ARRAYOID;
+    SETTLE_RESPONSES_0_1 = "settle/settle_responses_0_1.sql" of ResponseRow<'static>, outbox_ids: INT8ARRAYOID;
+    SETTLE_STRAY_RESPONSES = "settle/settle_stray_responses.sql" of ResponseRow<'static>, outbox_ids: INT8ARRAYOID;
+    SETTLE_RETRIES = "settle/settle_retries.sql" of &'static Retry;
+    SETTLE_DEAD = "settle/settle_dead.sql" of DeadRow<'static>;
+    SETTLE_DEAD_0_1 = "settle/settle_dead_0_1.sql" of DeadRow<'static>;
+    WRITE_ACTIVITY = "activity/write_activity.sql" of ActivityRow<'static>, counted_to: INT8OID;
 }
 
 statements! {
@@ -36,28 +59,10 @@ statements! {
     MEND_RESPONSE_IDS = "response_days/mend_response_ids.sql" (TIMESTAMPTZOID);
     ENSURE_PARTITION = "response_days/ensure_partition.sql" (DATEOID);
     RESPONSE_IDS = "settle/response_ids.sql" (INT4OID);
-    SETTLE_RESPONSES = "settle/settle_responses.sql" (
-        INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
-        INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
-        TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
-    SETTLE_RESPONSES_0_1 = "settle/settle_responses_0_1.sql" (
-        INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
-        INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
-        TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
-    SETTLE_STRAY_RESPONSES = "settle/settle_stray_responses.sql" (
-        INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT2ARRAYOID,
-        INT2ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, INT8ARRAYOID, INT4ARRAYOID,
-        TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID);
     LOCK_ENTRIES = "settle/lock_entries.sql" (INT8ARRAYOID, INT8ARRAYOID);
     ENTRIES_LEFT = "settle/entries_left.sql" (INT8ARRAYOID, INT8ARRAYOID);
     SETTLE_ACCEPTED = "settle/settle_accepted.sql" (INT8ARRAYOID, INT8ARRAYOID);
     SETTLE_ACCEPTED_BURIED = "settle/settle_accepted_buried.sql" (INT8ARRAYOID, INT8ARRAYOID);
-    SETTLE_RETRIES = "settle/settle_retries.sql" (
-        INT8ARRAYOID, INT4ARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT8ARRAYOID);
-    SETTLE_DEAD = "settle/settle_dead.sql" (
-        INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
-    SETTLE_DEAD_0_1 = "settle/settle_dead_0_1.sql" (
-        INT8ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID);
     LOCK_CLIENT = "settle/lock_client.sql" (TEXTOID);
     IS_UNPAUSED = "settle/is_unpaused.sql" (TEXTOID);
     PAUSE_CLIENT = "settle/pause_client.sql" (TEXTOID, TEXTOID);
@@ -66,9 +71,6 @@ statements! {
     ANY_BREAKER = "settle/any_breaker.sql" ();
     BREAKERS_FORGOTTEN = "settle/breakers_forgotten.sql" ();
     READ_LEDGERS = "activity/read_ledgers.sql" ();
-    WRITE_ACTIVITY = "activity/write_activity.sql" (
-        TEXTARRAYOID, TIMESTAMPTZARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
-        INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT8OID);
     ACTIVITY_IS_OPEN = "activity/activity_is_open.sql" ();
     CLOSE_ACTIVITY = "activity/close_activity.sql" ();
     MOVE_ACTIVITY = "activity/move_activity.sql" (TIMESTAMPTZOID, INTERVALOID);
@@ -90,6 +92,3 @@ statements! {
     FORGET_DROPPED_TABLES = "installation/forget_dropped_tables.sql" ();
     FORGET_OVERTAKEN = "activity/forget_overtaken.sql" (INT8OID);
 }
-
-/// So many rows are fetched at a time. Each has its attributes with it only if they are small, otherwise the place where they are kept.
-pub const FETCH: std::ffi::c_long = 128;

@@ -4,13 +4,13 @@ use target_profile_core::settlement::Batch;
 use target_profile_core::trouble::Source;
 
 use super::clock::now;
-use super::installation::Standing;
+use super::installation::Adoption;
 use super::state::Worker;
 use super::transaction::{Access, transaction};
 use super::unsettled::Unsettled;
 use super::{activity, installation, settle_rows};
+use crate::pg::shmem::launcher_requests;
 use crate::pg::shmem::reports::State;
-use crate::pg::shmem::summons;
 use crate::pg::support::errors::warn;
 use crate::pg::support::versions;
 
@@ -30,18 +30,18 @@ impl Worker {
         if standing != self.standing && self.is_adopted() {
             // The outbox is gone, is another one, or is not ours to send.
             self.forget();
-            self.standing = Standing::NoExtension;
+            self.standing = Adoption::NoExtension;
         }
-        if standing != Standing::NoExtension && !self.slot.serves() {
+        if standing != Adoption::NoExtension && !self.slot.serves() {
             self.slot.set_serves();
             // It may have another database looked into.
-            summons::call();
+            launcher_requests::call();
         }
-        if !matches!(standing, Standing::Adopted(_)) {
+        if !matches!(standing, Adoption::Adopted(_)) {
             self.standing = standing;
             // A database that is adopted announces itself.
             self.clients_version = Some(version);
-            if standing == Standing::NotAdopted {
+            if standing == Adoption::NotAdopted {
                 self.show(State::NotAdopted);
             }
             return Ok(());

@@ -1,6 +1,6 @@
 //! How far old records have gone.
 
-use target_profile_core::step::Step;
+use target_profile_core::step::ClockStep;
 use target_profile_core::time::Timestamp;
 
 /// How far old records have gone.
@@ -36,7 +36,7 @@ impl Retention {
         };
     }
 
-    pub(super) fn clock_set(&mut self, step: Step) {
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
         self.due = step.of(self.due);
     }
 }

@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use pgrx::prelude::*;
 use target_profile_core::drain::Dispatch;
-use target_profile_core::launcher::Ending;
+use target_profile_core::launcher::WorkerEnd;
 use target_profile_core::time::Timestamp;
 use target_profile_core::trouble::Source;
 
 use super::clock::now;
 use super::installation;
-use super::installation::Standing;
+use super::installation::Adoption;
 use super::lifecycle;
 use super::lifecycle::{reload_if_asked, sleep_until};
 use super::state::Worker;
@@ -18,8 +17,9 @@ use super::transaction::{Access, transaction};
 use super::{activity, claim, memory, network, replication};
 use crate::pg::shmem::holds;
 use crate::pg::shmem::reports::State;
+use crate::pg::support::backend;
 use crate::pg::support::process;
-use crate::pg::support::settings::Snapshot;
+use crate::pg::support::settings::WorkerSettings;
 
 /// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to
 /// take no longer than a second.
@@ -31,8 +31,8 @@ const SWEEP_SHARE: u32 = 100;
 impl Worker {
     pub(super) fn run(mut self) -> ! {
         loop {
-            // SAFETY: this process' own latch. Reset before looking, so that what comes after the look wakes.
-            unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+            // Before looking, so that what comes after the look wakes.
+            backend::reset_latch();
             pgrx::check_for_interrupts!();
             self.follow_clock();
             self.reload_if_asked();
@@ -50,7 +50,7 @@ impl Worker {
                     Err(error) => self.note_error(Source::Turn, &error),
                 }
             }
-            if self.standing == Standing::NoExtension && self.errors == 0 {
+            if self.standing == Adoption::NoExtension && self.errors == 0 {
                 self.leave();
                 continue;
             }
@@ -63,8 +63,7 @@ impl Worker {
     pub(super) fn step_aside(&mut self) -> ! {
         let patience = now().plus(STEP_ASIDE_PATIENCE);
         loop {
-            // SAFETY: this process' own latch.
-            unsafe { pg_sys::ResetLatch(pg_sys::MyLatch) };
+            backend::reset_latch();
             pgrx::check_for_interrupts!();
             self.answers.extend(network::reports());
             while let Some(report) = self.answers.pop_front() {
@@ -80,7 +79,7 @@ impl Worker {
             // The next worker sends it again; nothing is lost.
             self.note_error(Source::Turn, &error);
         }
-        self.slot.set_ending(Ending::Asked);
+        self.slot.set_ending(WorkerEnd::Asked);
         lifecycle::exit()
     }
 
@@ -90,7 +89,7 @@ impl Worker {
         self.slot.set_leaving(true);
         let found = transaction("looking around", Access::Read, |client| installation::outbox(client));
         if matches!(found, Ok(None)) {
-            self.slot.set_ending(Ending::NoExtension);
+            self.slot.set_ending(WorkerEnd::NoExtension);
             lifecycle::exit()
         }
         self.slot.set_leaving(false);
@@ -99,7 +98,7 @@ impl Worker {
 
     pub(super) fn reload_if_asked(&mut self) {
         if reload_if_asked() {
-            let before = std::mem::replace(&mut self.settings, Snapshot::take());
+            let before = std::mem::replace(&mut self.settings, WorkerSettings::take());
             self.drain.set_enabled(self.may_send());
             self.drain.new_work();
             // How long responses are kept may have changed.
@@ -124,7 +123,7 @@ impl Worker {
         // For work alone the claim's own look is enough.
         if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
-            if self.standing != Standing::NoExtension {
+            if self.standing != Adoption::NoExtension {
                 self.look_at_replication()?;
             }
         }
@@ -184,7 +183,7 @@ impl Worker {
     }
 
     pub(super) fn is_adopted(&self) -> bool {
-        matches!(self.standing, Standing::Adopted(_))
+        matches!(self.standing, Adoption::Adopted(_))
     }
 
     pub(super) fn take_reports(&mut self) -> Result<(), String> {
@@ -209,7 +208,7 @@ impl Worker {
         if !self.drain.wants_to_claim(now) {
             return Ok(());
         }
-        let Standing::Adopted(outbox) = self.standing else {
+        let Adoption::Adopted(outbox) = self.standing else {
             return Ok(());
         };
         let (slot, known) = (self.slot, self.clients_version);

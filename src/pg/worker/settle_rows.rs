@@ -16,12 +16,14 @@ use super::queries::{
     LOCK_ENTRIES, PAUSE_CLIENT, RESPONSE_IDS, SETTLE_ACCEPTED, SETTLE_ACCEPTED_BURIED, SETTLE_DEAD, SETTLE_DEAD_0_1,
     SETTLE_RESPONSES, SETTLE_RESPONSES_0_1, SETTLE_RETRIES, SETTLE_STRAY_RESPONSES,
 };
+use super::rows::{ActivityRow, DeadRow, ResponseRow};
 use super::tables;
 use super::{activity, overtaking};
 use crate::pg::enqueue::burial::spare_ids;
 use crate::pg::enqueue::writer;
 use crate::pg::support::clock::{from_postgres, timestamp};
 use crate::pg::support::errors::Fault;
+use crate::pg::support::rows::Rows;
 
 /// How far a settlement has come: what failed decides what is tried next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +78,16 @@ pub fn settle(
         breaker(client, code.as_str(), opening.as_ref())?;
     }
     if !batch.activity.is_empty() {
-        let rows = batch
+        let rows: Vec<ActivityRow<'_>> = batch
             .activity
             .iter()
-            .map(|((code, minute), activity)| (code, *minute, *activity));
-        activity::write(client, rows, last_response)?;
+            .map(|((client, minute), activity)| ActivityRow {
+                client,
+                minute: *minute,
+                activity: *activity,
+            })
+            .collect();
+        activity::write(client, &rows, last_response)?;
     }
     Ok((last_response, left))
 }
@@ -268,41 +275,20 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], ids: &[i6
     if responses.is_empty() {
         return Ok(());
     }
-    // All ids of all responses in one array, of which each response has a slice (from 1, both ends included).
     let mut outbox_ids = Vec::new();
-    let (mut from, mut to) = (Vec::new(), Vec::new());
-    for response in responses {
-        from.push(int(outbox_ids.len() + 1));
-        outbox_ids.extend_from_slice(&response.outbox_ids);
-        to.push(int(outbox_ids.len()));
+    let mut rows = Vec::with_capacity(responses.len());
+    for (record, &id) in responses.iter().zip(ids) {
+        let ids_from = outbox_ids.len() + 1;
+        outbox_ids.extend_from_slice(&record.outbox_ids);
+        rows.push(ResponseRow {
+            id,
+            ids_from,
+            ids_to: outbox_ids.len(),
+            record,
+        });
     }
-    let text = |of: fn(&ResponseRecord) -> &str| -> Vec<String> {
-        responses.iter().map(|response| of(response).to_owned()).collect()
-    };
-    let sent_at = responses
-        .iter()
-        .map(|response| timestamp(response.sent_at))
-        .collect::<Result<Vec<_>, _>>()?;
-    let durations: Vec<i64> = responses
-        .iter()
-        .map(|response| i64::try_from(response.duration.as_micros()).unwrap_or(i64::MAX))
-        .collect();
-    let statuses: Vec<Option<i32>> = responses
-        .iter()
-        .map(|response| response.http_status.map(i32::from))
-        .collect();
-    let messages: Vec<Option<String>> = responses.iter().map(|response| response.message.clone()).collect();
-    let bodies: Vec<Option<String>> = responses.iter().map(|response| response.body.clone()).collect();
-    let attempts: Vec<i32> = responses
-        .iter()
-        .map(|response| i32::try_from(response.attempt).unwrap_or(i32::MAX))
-        .collect();
-    let parts = |of: fn(&ResponseRecord) -> u16| -> Vec<i16> {
-        responses
-            .iter()
-            .map(|response| i16::try_from(of(response)).unwrap_or(i16::MAX))
-            .collect()
-    };
+    let mut args = ResponseRow::arrays(&rows)?;
+    args.push(outbox_ids.into());
     let statement = if stray {
         &SETTLE_STRAY_RESPONSES
     } else if writer::is_recorded() {
@@ -310,36 +296,9 @@ fn responses(client: &mut SpiClient<'_>, responses: &[ResponseRecord], ids: &[i6
     } else {
         &SETTLE_RESPONSES_0_1
     };
-    let count = responses.len();
     statement.with(|statement| {
-        let written = statement.update(
-            client,
-            &[
-                ids.to_vec().into(),
-                text(|response| response.key.client.as_str()).into(),
-                text(|response| response.key.kind.as_str()).into(),
-                text(|response| response.key.id.as_str()).into(),
-                outbox_ids.into(),
-                from.into(),
-                to.into(),
-                parts(|response| response.part).into(),
-                parts(|response| response.parts).into(),
-                text(|response| response.method.as_str()).into(),
-                responses
-                    .iter()
-                    .map(|response| int(response.request_bytes))
-                    .collect::<Vec<i32>>()
-                    .into(),
-                attempts.into(),
-                sent_at.into(),
-                durations.into(),
-                statuses.into(),
-                text(|response| response.outcome.as_str()).into(),
-                messages.into(),
-                bodies.into(),
-            ],
-        )?;
-        if written.len() < count {
+        let written = statement.update(client, &args)?;
+        if written.len() < responses.len() {
             return Err(Fault::Suppressed {
                 statement: "INSERT into",
                 table: "response",
@@ -355,21 +314,7 @@ fn retries<'a>(client: &mut SpiClient<'_>, entries: impl Iterator<Item = &'a Ret
     if entries.is_empty() {
         return Ok(0);
     }
-    let ids: Vec<i64> = entries.iter().map(|retry| retry.id).collect();
-    let versions: Vec<i64> = entries.iter().map(|retry| retry.version).collect();
-    let attempts: Vec<i32> = entries
-        .iter()
-        .map(|retry| i32::try_from(retry.attempts).unwrap_or(i32::MAX))
-        .collect();
-    let at = entries
-        .iter()
-        .map(|retry| timestamp(retry.next_attempt_at))
-        .collect::<Result<Vec<_>, _>>()?;
-    let outcomes: Vec<String> = entries.iter().map(|retry| retry.outcome.as_str().to_owned()).collect();
-    SETTLE_RETRIES.with(|statement| {
-        let args = [ids.into(), attempts.into(), at.into(), outcomes.into(), versions.into()];
-        Ok(statement.update(client, &args)?.len())
-    })
+    SETTLE_RETRIES.with(|statement| Ok(statement.update(client, &<&Retry>::arrays(&entries)?)?.len()))
 }
 
 /// Whether all of them were there.
@@ -382,22 +327,19 @@ fn dead<'a>(
     if entries.is_empty() {
         return Ok(true);
     }
+    let spare = spare_ids(entries.len());
     let ids: Vec<i64> = entries.iter().map(|dead| dead.id).collect();
-    let versions: Vec<Option<i64>> = entries.iter().map(|dead| dead.version).collect();
-    let attempts: Vec<i32> = entries
+    overtaking::follow(client, &ids, &spare)?;
+    let rows: Vec<DeadRow<'_>> = entries
         .iter()
-        .map(|dead| i32::try_from(dead.attempts).unwrap_or(i32::MAX))
-        .collect();
-    let reasons: Vec<String> = entries.iter().map(|dead| dead.reason.clone()).collect();
-    let outcomes: Vec<Option<String>> = entries
-        .iter()
-        .map(|dead| dead.outcome.map(|outcome| outcome.as_str().to_owned()))
-        .collect();
-    let responses: Vec<Option<i64>> = entries
-        .iter()
-        .map(|dead| {
+        .zip(spare)
+        .map(|(dead, spare_id)| {
             let in_batch = dead.response.and_then(|index| response_ids.get(index).copied());
-            in_batch.or(dead.recorded)
+            DeadRow {
+                dead,
+                response_id: in_batch.or(dead.recorded),
+                spare_id,
+            }
         })
         .collect();
     let statement = if writer::is_recorded() {
@@ -405,19 +347,8 @@ fn dead<'a>(
     } else {
         &SETTLE_DEAD_0_1
     };
-    let spare = spare_ids(entries.len());
-    overtaking::follow(client, &ids, &spare)?;
     statement.with(|statement| {
-        let args = [
-            ids.into(),
-            attempts.into(),
-            reasons.into(),
-            outcomes.into(),
-            responses.into(),
-            versions.into(),
-            spare.into(),
-        ];
-        let rows = statement.update(client, &args)?;
+        let rows = statement.update(client, &DeadRow::arrays(&rows)?)?;
         let (gone, buried) = rows.first().get_two::<i64, i64>()?;
         if gone != buried {
             return Err(Fault::Suppressed {
@@ -454,8 +385,4 @@ pub fn forget_breakers(client: &mut SpiClient<'_>) -> Result<(), Fault> {
         BREAKERS_FORGOTTEN.with(|statement| statement.update(client, &[]).map(|_| ()))?;
     }
     Ok(())
-}
-
-fn int(number: usize) -> i32 {
-    i32::try_from(number).unwrap_or(i32::MAX)
 }

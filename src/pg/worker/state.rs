@@ -9,17 +9,17 @@ use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;
 use target_profile_core::trouble::Troubles;
 
-use super::installation::Standing;
+use super::installation::Adoption;
 use super::retention::Retention;
 use super::unsettled::Unsettled;
 use crate::pg::shmem::reports::State;
 use crate::pg::shmem::slots::Slot;
-use crate::pg::support::settings::Snapshot;
+use crate::pg::support::settings::WorkerSettings;
 
 /// The worker of one database.
 pub(super) struct Worker {
     pub(super) slot: Slot,
-    pub(super) settings: Snapshot,
+    pub(super) settings: WorkerSettings,
     pub(super) drain: Drain,
     /// What has to be settled; kept until it is, whatever fails.
     pub(super) batch: Batch,
@@ -27,7 +27,7 @@ pub(super) struct Worker {
     pub(super) has_held_large: bool,
     /// Answers that have come and are not judged.
     pub(super) answers: VecDeque<Report>,
-    pub(super) standing: Standing,
+    pub(super) standing: Adoption,
     /// A subscription writes into our tables.
     pub(super) is_subscriber: bool,
     /// Of the SQL objects, when they were looked at last.
@@ -65,7 +65,7 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(slot: Slot) -> Self {
-        let settings = Snapshot::take();
+        let settings = WorkerSettings::take();
         let mut drain = Drain::new(settings.limits.clone());
         drain.set_enabled(settings.enabled);
         let start = Timestamp::from_unix_micros(0);
@@ -76,7 +76,7 @@ impl Worker {
             batch: Batch::default(),
             answers: VecDeque::new(),
             has_held_large: false,
-            standing: Standing::NoExtension,
+            standing: Adoption::NoExtension,
             is_subscriber: false,
             sql_version: None,
             clients_version: None,

@@ -9,6 +9,7 @@ use pgrx::spi::SpiClient;
 
 use super::identity::Identity;
 use crate::pg::support::allocator::with_reserve;
+use crate::pg::support::backend;
 use crate::pg::support::errors::Fault;
 use crate::pg::support::pins;
 
@@ -130,8 +131,7 @@ fn admit_cancels() {
 /// Has this process look around once more before it sleeps. Whatever waits inside a transaction, for a lock or for a page that another
 /// process reads, resets the latch, and with it what a commit may have set meanwhile.
 pub fn look_again() {
-    // SAFETY: this process' own latch.
-    unsafe { pg_sys::SetLatch(pg_sys::MyLatch) }
+    backend::set_latch();
 }
 
 fn begin(activity: &str, access: Access) {

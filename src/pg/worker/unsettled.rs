@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use target_profile_core::client_code::ClientCode;
 use target_profile_core::settlement::Batch;
-use target_profile_core::step::Step;
+use target_profile_core::step::ClockStep;
 use target_profile_core::time::Timestamp;
 
 use super::clock::now;
@@ -43,7 +43,7 @@ impl Unsettled {
         (!self.of.is_empty()).then_some(self.next_try)
     }
 
-    pub(super) fn clock_set(&mut self, step: Step) {
+    pub(super) fn clock_set(&mut self, step: ClockStep) {
         for time in [&mut self.next_try, &mut self.careful_until] {
             *time = step.of(*time);
         }

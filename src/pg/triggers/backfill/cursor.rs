@@ -4,8 +4,11 @@ use std::ffi::CString;
 
 use pgrx::memcxt::PgMemoryContexts;
 use pgrx::prelude::*;
+use serde_json::Value;
 
 use crate::pg::support::errors::Fault;
+use crate::pg::triggers::value;
+use crate::pg::triggers::value::Unread;
 
 /// So many rows are fetched at once; each may be large.
 const ROWS_AT_A_TIME: i64 = 64;
@@ -16,7 +19,7 @@ pub struct Cursor {
 }
 
 /// One row of it.
-pub struct Row {
+pub struct FetchedRow {
     tuple: pg_sys::HeapTuple,
     descriptor: pg_sys::TupleDesc,
 }
@@ -59,7 +62,7 @@ impl Cursor {
     ///
     /// # Errors
     /// The first of `work`.
-    pub fn each(&self, mut work: impl FnMut(&Row) -> Result<(), Fault>) -> Result<(), Fault> {
+    pub fn each(&self, mut work: impl FnMut(&FetchedRow) -> Result<(), Fault>) -> Result<(), Fault> {
         let mut memory = PgMemoryContexts::new("target_profile row");
         loop {
             // SAFETY: an open portal, and the connection to SPI that it was opened in; what `work` connects to SPI it disconnects.
@@ -72,7 +75,7 @@ impl Cursor {
             for number in 0..usize::try_from(count).unwrap_or_default() {
                 // SAFETY: one of its rows.
                 let row = unsafe {
-                    Row {
+                    FetchedRow {
                         tuple: *(*table).vals.add(number),
                         descriptor: (*table).tupdesc,
                     }
@@ -97,7 +100,7 @@ impl Cursor {
     }
 }
 
-impl Row {
+impl FetchedRow {
     /// The value of a column, from 1; `None`: it is NULL.
     pub fn get(&self, column: usize) -> Option<pg_sys::Datum> {
         let mut is_null = true;
@@ -117,5 +120,30 @@ impl Row {
     pub fn type_of(&self, column: usize) -> pg_sys::Oid {
         // SAFETY: as above.
         unsafe { pg_sys::SPI_gettypeid(self.descriptor, i32::try_from(column).unwrap_or(i32::MAX)) }
+    }
+
+    /// A value of a type that is known from the query; `None`: it is NULL, or of another type.
+    pub fn value<T: FromDatum + IntoDatum>(&self, column: usize) -> Option<T> {
+        let datum = self
+            .get(column)
+            .filter(|_| T::is_compatible_with(self.type_of(column)))?;
+        // SAFETY: a value of that type, which is not NULL.
+        unsafe { T::from_datum(datum, false) }
+    }
+
+    /// A value as text, as it is sent; `None`: it is NULL.
+    pub fn text(&self, column: usize) -> Option<Result<String, Fault>> {
+        let datum = self.get(column)?;
+        // SAFETY: a value of the row, of the column's type.
+        Some(unsafe { value::to_text(datum, self.type_of(column)) })
+    }
+
+    /// A value as JSON, as it is sent.
+    pub fn json(&self, column: usize) -> Result<Value, Unread> {
+        let Some(datum) = self.get(column) else {
+            return Ok(Value::Null);
+        };
+        // SAFETY: a value of the row, of the column's type.
+        unsafe { value::to_json(datum, self.type_of(column)) }
     }
 }

@@ -14,11 +14,12 @@ use target_profile_core::backfill;
 use target_profile_core::watch::{TriggerNames, mapping};
 
 use super::condition;
-use super::cursor::{Cursor, Row};
+use super::cursor::{Cursor, FetchedRow};
 use super::run::Run;
 use super::table;
-use super::table::{Table, Watch};
+use super::table::{SourceTable, Watch};
 use crate::pg::enqueue::outbox::Origin;
+use crate::pg::support::backend;
 use crate::pg::support::backfill_fault::BackfillFault;
 use crate::pg::support::errors::{Fault, WatchFault};
 use crate::pg::support::session::{TEXT, with_pinned_path, with_settings};
@@ -53,7 +54,7 @@ pub enum Range<'a> {
 }
 
 /// A column that is read.
-struct Column {
+struct ReadColumn {
     /// As it stands in a statement.
     text: String,
     is_virtual: bool,
@@ -69,7 +70,7 @@ pub struct Reading {
     from: String,
     key: String,
     key_type: pg_sys::Oid,
-    columns: Vec<Column>,
+    columns: Vec<ReadColumn>,
     /// Of the watch and of the caller, each after an AND.
     condition: String,
     below: String,
@@ -83,11 +84,11 @@ impl Reading {
     ///
     /// # Errors
     /// The table is no longer as it was when it was watched, or its ids have no order.
-    pub fn of(table: &Table, watch: &Watch, condition: Option<&str>) -> Result<Self, Fault> {
+    pub fn of(table: &SourceTable, watch: &Watch, condition: Option<&str>) -> Result<Self, Fault> {
         let known = table.columns()?;
         let find = |name: &str| known.iter().find(|known| known.name == name);
         let column = |name: &str| match find(name) {
-            Some(&table::Column { is_virtual, .. }) => Ok(Column {
+            Some(&table::SourceColumn { is_virtual, .. }) => Ok(ReadColumn {
                 text: format!("new.{}", quote_identifier(name)),
                 is_virtual,
             }),
@@ -143,7 +144,7 @@ impl Reading {
     ///
     /// # Errors
     /// As [`Reading::of`].
-    pub fn again(table: &Table, watch: &Watch, condition: Option<&str>, run: &Run) -> Result<Self, Fault> {
+    pub fn again(table: &SourceTable, watch: &Watch, condition: Option<&str>, run: &Run) -> Result<Self, Fault> {
         Ok(Self {
             is_indexed: !run.sorts,
             ..Self::of(table, watch, condition)?
@@ -269,11 +270,7 @@ impl Reading {
         let mut count = 0;
         let cursor = self.open(&format!("SELECT count(*) {from} WHERE {key} IS NULL{condition}"), &[])?;
         cursor.each(|row| {
-            // SAFETY: a count is a bigint.
-            count = row
-                .get(1)
-                .and_then(|datum| unsafe { i64::from_datum(datum, false) })
-                .unwrap_or_default();
+            count = row.value(1).unwrap_or_default();
             Ok(())
         })?;
         cursor.close();
@@ -281,7 +278,7 @@ impl Reading {
     }
 
     /// The id of a row, as text that gives the same value again.
-    pub fn id(&self, row: &Row, column: usize) -> Option<String> {
+    pub fn id(&self, row: &FetchedRow, column: usize) -> Option<String> {
         let datum = row.get(column)?;
         // SAFETY: a value of the row, of that type.
         Some(with_settings(&TEXT, || unsafe { value::output(datum, self.key_type) }))
@@ -342,7 +339,7 @@ impl Reading {
 }
 
 /// The condition of the watch, as the triggers have it for an INSERT.
-fn own_condition(table: &Table, watch: &Watch) -> Result<Option<String>, Fault> {
+fn own_condition(table: &SourceTable, watch: &Watch) -> Result<Option<String>, Fault> {
     let name = TriggerNames::of(&watch.client, watch.kind).insert;
     let qual: Option<String> = Spi::connect(|spi| {
         CONDITION.with(|statement| {
@@ -363,9 +360,7 @@ fn own_condition(table: &Table, watch: &Watch) -> Result<Option<String>, Fault> 
 
 fn type_name(of: pg_sys::Oid) -> String {
     // SAFETY: a look-up; the answer is a C string.
-    unsafe { CStr::from_ptr(pg_sys::format_type_be(of)) }
-        .to_string_lossy()
-        .into_owned()
+    unsafe { backend::string(pg_sys::format_type_be(of)) }
 }
 
 /// The operators "below" and "above" of the order that an index of a type has, as they go into a statement.

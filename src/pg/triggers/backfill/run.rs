@@ -8,11 +8,13 @@ use target_profile_core::client_code::ClientCode;
 use target_profile_core::id::IdKind;
 use target_profile_core::watch::OnInvalid;
 
-use super::table::{Table, Watch};
+use super::table::{SourceTable, Watch};
 use crate::pg::enqueue::owner;
 use crate::pg::enqueue::owner::as_owner_of;
+use crate::pg::support::backend;
 use crate::pg::support::backfill_fault::BackfillFault;
 use crate::pg::support::errors::{Fault, WatchFault};
+use crate::pg::support::process;
 use crate::pg::support::statement::{Statement, statement};
 
 thread_local! {
@@ -75,7 +77,7 @@ pub struct Done {
 ///
 /// # Errors
 /// There is none, or there are several.
-pub fn watch(table: &Table, client: Option<&ClientCode>, kind: Option<IdKind>) -> Result<Watch, Fault> {
+pub fn watch(table: &SourceTable, client: Option<&ClientCode>, kind: Option<IdKind>) -> Result<Watch, Fault> {
     let missing = || Fault::Internal("a column of target_profile.watched_table is null");
     let mut found = as_owner_of(c"watched_table", || {
         Spi::connect(|spi| {
@@ -114,7 +116,7 @@ pub fn watch(table: &Table, client: Option<&ClientCode>, kind: Option<IdKind>) -
 ///
 /// # Errors
 /// Another session has it.
-pub fn take(table: &Table, watch: &Watch, order: &str) -> Result<i32, Fault> {
+pub fn take(table: &SourceTable, watch: &Watch, order: &str) -> Result<i32, Fault> {
     let id = as_owner_of(c"backfill_run", || {
         Spi::connect_mut(|spi| {
             let (client, kind) = (watch.client.as_str(), watch.kind.as_str());
@@ -177,8 +179,7 @@ fn tag(id: i32) -> Result<pg_sys::LOCKTAG, Fault> {
     let class =
         owner::relation(c"backfill_run").ok_or(Fault::Internal("target_profile.backfill_run does not exist"))?;
     Ok(pg_sys::LOCKTAG {
-        // SAFETY: a plain variable of the backend.
-        locktag_field1: unsafe { pg_sys::MyDatabaseId }.to_u32(),
+        locktag_field1: process::my_database(),
         locktag_field2: class.to_u32(),
         locktag_field3: id.cast_unsigned(),
         locktag_field4: 0,
@@ -212,7 +213,7 @@ struct Mine {
 /// This session's role runs it, and this is the condition that it has given, as Postgres has written it.
 pub fn is_mine(id: i32, condition: Option<String>) {
     let mine = Mine {
-        role: current_role(),
+        role: backend::current_role(),
         condition,
     };
     MINE.with_borrow_mut(|known| known.insert(id, mine));
@@ -226,15 +227,10 @@ pub fn my_condition(id: i32) -> Result<Option<String>, Fault> {
     MINE.with_borrow(|known| {
         known
             .get(&id)
-            .filter(|mine| mine.role == current_role())
+            .filter(|mine| mine.role == backend::current_role())
             .map(|mine| mine.condition.clone())
             .ok_or(Fault::Backfill(BackfillFault::NotMine))
     })
-}
-
-fn current_role() -> pg_sys::Oid {
-    // SAFETY: a plain getter.
-    unsafe { pg_sys::GetUserId() }
 }
 
 /// # Errors
@@ -295,7 +291,7 @@ impl Run {
     ///
     /// # Errors
     /// Whatever fails is raised by Postgres.
-    pub fn start(&self, table: &Table, total: i64) -> Result<(), Fault> {
+    pub fn start(&self, table: &SourceTable, total: i64) -> Result<(), Fault> {
         let args = [
             self.id.into(),
             self.order.as_str().into(),
@@ -314,7 +310,7 @@ impl Run {
     ///
     /// # Errors
     /// Whatever fails is raised by Postgres.
-    pub fn resume(&self, table: &Table) -> Result<(), Fault> {
+    pub fn resume(&self, table: &SourceTable) -> Result<(), Fault> {
         let args = [
             self.id.into(),
             self.sorts.into(),

@@ -19,7 +19,7 @@ thread_local! {
 }
 
 /// A watched table.
-pub struct Table {
+pub struct SourceTable {
     pub oid: pg_sys::Oid,
     pub schema: String,
     pub name: String,
@@ -27,7 +27,7 @@ pub struct Table {
     pub is_partitioned: bool,
 }
 
-impl Table {
+impl SourceTable {
     /// # Errors
     /// It was dropped.
     pub fn of(oid: pg_sys::Oid) -> Result<Self, Fault> {
@@ -58,14 +58,14 @@ impl Table {
     ///
     /// # Errors
     /// Whatever fails is raised by Postgres.
-    pub fn columns(&self) -> Result<Vec<Column>, Fault> {
+    pub fn columns(&self) -> Result<Vec<SourceColumn>, Fault> {
         let missing = || Fault::Internal("a column of pg_attribute is null");
         Spi::connect(|spi| {
             COLUMNS.with(|statement| {
                 statement
                     .select(spi, &[self.oid.into()])?
                     .map(|row| {
-                        Ok(Column {
+                        Ok(SourceColumn {
                             name: row.get(1)?.ok_or_else(missing)?,
                             is_virtual: row.get(7)?.ok_or_else(missing)?,
                         })
@@ -77,7 +77,7 @@ impl Table {
 }
 
 /// A column of it.
-pub struct Column {
+pub struct SourceColumn {
     pub name: String,
     /// It is computed when it is read, which may fail.
     pub is_virtual: bool,

@@ -4,6 +4,7 @@ use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, quote_identifier, quote_qualified_identifier};
 use target_profile_core::watch::TriggerNames;
 
+use crate::pg::support::backend;
 use crate::pg::support::errors::{Fault, WatchFault};
 use crate::pg::support::generated;
 use crate::pg::support::statement::{Statement, statement};
@@ -37,8 +38,8 @@ impl Table {
     /// table and then writes to it would get a deadlock from a second, stronger one.
     pub fn of(oid: pg_sys::Oid, lock: u32) -> Result<Self, Fault> {
         Self::look_up(oid)?;
-        // SAFETY: inside a transaction. Only the owner gets here: nobody else's table is locked.
-        unsafe { pg_sys::LockRelationOid(oid, lock as pg_sys::LOCKMODE) }
+        // Only the owner gets here: nobody else's table is locked.
+        backend::lock(oid, lock);
         // Again: before it was locked it may have been renamed or given away.
         Self::look_up(oid)
     }
@@ -94,8 +95,8 @@ impl Table {
                 let mut columns = Vec::new();
                 for row in statement.select(spi, &[self.oid.into()])? {
                     let type_oid: pg_sys::Oid = row.get(2)?.ok_or_else(missing)?;
-                    // SAFETY: a look-up. A domain is stored, and compared, as its base type.
-                    let base = unsafe { pg_sys::getBaseType(type_oid) };
+                    // A domain is compared as its base type.
+                    let base = backend::base_type(type_oid);
                     columns.push(Column {
                         name: row.get(1)?.ok_or_else(missing)?,
                         type_oid: base,

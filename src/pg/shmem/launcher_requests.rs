@@ -12,9 +12,9 @@ use crate::pg::support::process;
 /// Databases that can be named at a time; beyond that, the launcher looks at all.
 const DATABASES: usize = 32;
 
-static SUMMONS: PgAtomic<Summons> = unsafe {
+static LAUNCHER_REQUESTS: PgAtomic<LauncherRequests> = unsafe {
     // SAFETY: the name is ours alone.
-    PgAtomic::new(c"target_profile summons")
+    PgAtomic::new(c"target_profile launcher requests")
 };
 
 thread_local! {
@@ -22,7 +22,7 @@ thread_local! {
     static TOLD_IN: Cell<u32> = const { Cell::new(0) };
 }
 
-struct Summons {
+struct LauncherRequests {
     /// The launcher's place among Postgres' processes, below 0 when there is none.
     launcher: AtomicI32,
     /// Counts the launcher's looks at the list of databases, from 1.
@@ -36,7 +36,7 @@ struct Summons {
 }
 
 // SAFETY: atomics.
-unsafe impl PGRXSharedMemory for Summons {}
+unsafe impl PGRXSharedMemory for LauncherRequests {}
 
 /// What the launcher was told since it asked last.
 pub struct Told {
@@ -49,7 +49,7 @@ pub struct Told {
 /// Asks for the memory; called once, in the postmaster.
 pub fn request() {
     pg_shmem_init!(
-        SUMMONS = Summons {
+        LAUNCHER_REQUESTS = LauncherRequests {
             launcher: AtomicI32::new(-1),
             round: AtomicU32::new(0),
             databases: std::array::from_fn(|_| AtomicU32::new(0)),
@@ -61,17 +61,20 @@ pub fn request() {
 
 /// This process is the launcher from now on; `None`: no longer.
 pub fn set_launcher(process: Option<i32>) {
-    SUMMONS.get().launcher.store(process.unwrap_or(-1), Ordering::Release);
+    LAUNCHER_REQUESTS
+        .get()
+        .launcher
+        .store(process.unwrap_or(-1), Ordering::Release);
 }
 
 /// Whether there is a launcher.
 pub fn is_launcher_running() -> bool {
-    SUMMONS.get().launcher.load(Ordering::Acquire) >= 0
+    LAUNCHER_REQUESTS.get().launcher.load(Ordering::Acquire) >= 0
 }
 
 /// Has the launcher look whether there is something to do.
 pub fn call() {
-    let launcher = SUMMONS.get().launcher.load(Ordering::Acquire);
+    let launcher = LAUNCHER_REQUESTS.get().launcher.load(Ordering::Acquire);
     if launcher >= 0 {
         process::set_latch(launcher);
     }
@@ -79,22 +82,22 @@ pub fn call() {
 
 /// There are other databases than before.
 pub fn call_to_list() {
-    SUMMONS.get().list.store(true, Ordering::Release);
+    LAUNCHER_REQUESTS.get().list.store(true, Ordering::Release);
     call();
 }
 
 /// The extension may have come into this database.
 pub fn call_for(database: u32) {
-    let summons = SUMMONS.get();
-    TOLD_IN.set(summons.round.load(Ordering::Acquire));
-    let named = summons.databases.iter().any(|place| {
+    let requests = LAUNCHER_REQUESTS.get();
+    TOLD_IN.set(requests.round.load(Ordering::Acquire));
+    let named = requests.databases.iter().any(|place| {
         place
             .compare_exchange(0, database, Ordering::AcqRel, Ordering::Acquire)
             .unwrap_or_else(|there| if there == database { 0 } else { there })
             == 0
     });
     if !named {
-        summons.overflow.store(true, Ordering::Release);
+        requests.overflow.store(true, Ordering::Release);
     }
     call();
 }
@@ -102,27 +105,27 @@ pub fn call_for(database: u32) {
 /// There is work in this database and nobody who does it. Told once a session and round of the launcher: the database may be one
 /// that must not have a worker, and commits must not keep the launcher busy.
 pub fn call_once_for(database: u32) {
-    if TOLD_IN.get() != SUMMONS.get().round.load(Ordering::Acquire) {
+    if TOLD_IN.get() != LAUNCHER_REQUESTS.get().round.load(Ordering::Acquire) {
         call_for(database);
     }
 }
 
 /// What the launcher was told since it asked last.
 pub fn take() -> Told {
-    let summons = SUMMONS.get();
-    let databases = summons
+    let requests = LAUNCHER_REQUESTS.get();
+    let databases = requests
         .databases
         .iter()
         .map(|place| place.swap(0, Ordering::AcqRel))
         .filter(|database| *database != 0)
         .collect();
     Told {
-        databases: (!summons.overflow.swap(false, Ordering::AcqRel)).then_some(databases),
-        list: summons.list.swap(false, Ordering::AcqRel),
+        databases: (!requests.overflow.swap(false, Ordering::AcqRel)).then_some(databases),
+        list: requests.list.swap(false, Ordering::AcqRel),
     }
 }
 
 /// The launcher has looked at the list of databases.
 pub fn next_round() {
-    SUMMONS.get().round.fetch_add(1, Ordering::AcqRel);
+    LAUNCHER_REQUESTS.get().round.fetch_add(1, Ordering::AcqRel);
 }

@@ -1,4 +1,4 @@
-//! How much of the answers is held until the worker takes them.
+//! The memory that answers may take until the worker has read them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

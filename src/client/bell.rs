@@ -1,4 +1,4 @@
-//! What wakes the worker's thread: a descriptor that is readable while something waits in the queue.
+//! The descriptor that wakes the worker's thread: it is readable while answers wait in the queue.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -1,4 +1,4 @@
-//! What can go wrong before anything is sent.
+//! Errors of setting up the transport, before anything is sent.
 
 use std::io;
 use std::path::PathBuf;

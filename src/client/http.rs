@@ -1,4 +1,4 @@
-//! How requests are made: over connections with these certificates, and to other machines through this proxy.
+//! The HTTP client: its certificates, and the proxy for endpoints that are not on this machine.
 
 use std::error::Error as _;
 use std::path::{Path, PathBuf};

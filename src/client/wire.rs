@@ -1,4 +1,4 @@
-//! A connection that is made within a time and of which an answer takes only so much.
+//! A connection with a limit on the time that connecting takes and on the bytes of an answer.
 
 use std::error::Error;
 use std::future::Future;

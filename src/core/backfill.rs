@@ -1,4 +1,4 @@
-//! How the rows that are there already get into the outbox: with which priority, where a call begins, and what its next chunk is.
+//! The decisions of a backfill: its priority, where a call begins, and what its next chunk is.
 
 /// Below the triggers' 0, so that what is fresh goes first and `backfill_share` bounds it.
 pub const PRIORITY: i16 = -10;

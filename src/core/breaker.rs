@@ -1,7 +1,7 @@
 //! The circuit breaker of one client: closed while its endpoint works, open while it does not, and in between
 //! single probes.
 //!
-//! While it is open nobody's entries are burned: a probe that fails does not count as an attempt of its entry.
+//! While it is open, a probe that fails does not count as an attempt of its entry.
 
 use std::time::Duration;
 

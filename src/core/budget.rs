@@ -1,9 +1,9 @@
-//! The retry budget of one client: what keeps retries from hammering an endpoint that is sick without being dead.
+//! The retry budget of one client: a limit on retries while an endpoint fails now and then.
 //!
-//! The breaker sees an endpoint that fails throughout. One that fails every other time keeps it closed, and each failure
-//! would come back as another request. So retries are paid for: an update accepted at its first attempt earns a fifth of
-//! a retry, a retry that is accepted gives back what it cost, and one a second is free. A healthy endpoint
-//! notices nothing; a sick one gets its fresh requests and a fifth more.
+//! The circuit breaker opens for an endpoint that always fails. One that fails every other time keeps it closed, and each failure would
+//! cause another request. So retries are paid for: an update that is accepted at its first attempt earns a fifth of a retry, a retry that
+//! is accepted costs nothing, and one a second is free. A healthy endpoint is not affected. One that fails often gets a fifth more than
+//! its first attempts.
 
 use std::time::Duration;
 

@@ -1,8 +1,7 @@
-//! Dead letters that always fit: what a row had, in a form that every column and index of `dead_letter` can hold.
+//! Dead letters that always fit: the values of a row in a form that every column and index of `dead_letter` can hold.
 //!
-//! A row of a watched table is written whatever becomes of its update. So nothing that is kept of it may be refused by the table:
-//! no text that is too long for an index, no zero byte, no JSON that `jsonb` does not take, nothing huge. What does not fit is cut
-//! or kept as text, and the reason says so.
+//! The write of a watched row must not fail because of its dead letter. So `dead_letter` gets no text that is too long for an index, no
+//! zero byte, no JSON that `jsonb` refuses, and nothing huge. Such a value is cut or kept as text, and the reason says so.
 //!
 //! What is kept must not be sent by mistake when it is not what the row had. So a text that was cut stays longer than Target
 //! allows, and a value that was not kept as it was becomes an object with an empty name, which no update may have.

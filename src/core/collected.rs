@@ -1,7 +1,7 @@
-//! What a transaction has collected and not yet written, by the subtransaction that collected it.
+//! Entries that a transaction has collected and not yet written, by the subtransaction that collected them.
 //!
-//! What a subtransaction has collected is written inside of it, or goes with it. So it is written apart from what its parents have
-//! collected: were theirs written in it as well, they would be lost when it aborts.
+//! A subtransaction writes what it has collected itself, or discards it when it aborts. It does not write what its parents have
+//! collected, since an abort would discard that, too.
 
 /// So many entries are written at once.
 pub const FLUSH_ROWS: usize = 1_000;

@@ -1,4 +1,4 @@
-//! Why a request cannot be made: the one error of this half of the package.
+//! The reasons why an update cannot become a request.
 
 use std::fmt;
 

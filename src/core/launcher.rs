@@ -1,4 +1,4 @@
-//! Which databases get a worker, and when: what the launcher goes by.
+//! Which databases get a worker, and when: the decisions of the launcher.
 //!
 //! Only a process inside a database can see whether the extension is there. So a worker is started in each database that nobody
 //! has looked into, two at a time; where the extension is missing, it says so and ends. Databases without it are looked into

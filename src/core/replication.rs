@@ -1,4 +1,4 @@
-//! What to say of logical replication that carries the extension's own tables.
+//! The warnings about logical replication of the extension's own tables.
 
 /// A publication or a subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! What the outbox must be told after requests have ended: one batch is one short transaction of the worker.
+//! What is written after requests have ended. A batch is written in one short transaction of the worker.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! How a client stands: what the view `status` shows.
+//! The state of a client, as the view `status` shows it.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! Steps of the clock: somebody sets it, NTP corrects it at once, a virtual machine goes on after a pause.
+//! Steps of the clock: an administrator or NTP sets it, or a virtual machine resumes.
 //!
-//! What waits in memory waits for a time of day. When that is set, everything that waits moves along, so that it waits as long as it
-//! would have; and so does what counts against the quotas. How far the clock was set is known from another one, that counts
-//! from the machine's start and that nobody sets.
+//! Entries in memory wait for a time of day. When the clock is set, these times move by the same step, so that the wait is as long as it
+//! would have been, and so do the minutes that count against the quotas. A second clock, which counts from the machine's start and cannot
+//! be set, shows how far the first one was set.
 
 use std::time::Duration;
 

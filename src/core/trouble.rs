@@ -1,9 +1,7 @@
-//! What is wrong with a worker at present, each thing until it is over: what the view `worker` shows as `last_error`, and what of it
-//! is written into the log.
+//! The present errors of a worker: which one the view `worker` shows as `last_error`, and which lines the log gets.
 //!
-//! A DBA looks at that column to see whether there is something to do, and an alarm goes by it: what is over must go, and what
-//! stands must not be hidden by the next turn that went well. The log has a line when a trouble begins, when it changes and when it is
-//! over, however often it happens meanwhile.
+//! DBAs and alarms go by that column. So an error that is over must disappear, and one that persists must not be hidden by a turn that
+//! succeeds. The log has a line when an error begins, when it changes and when it is over, however often it is repeated.
 
 use std::collections::BTreeMap;
 

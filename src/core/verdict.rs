@@ -1,4 +1,4 @@
-//! What a response says became of the request.
+//! The outcome of a request, from the status and the body of its response.
 
 use std::borrow::Cow;
 

@@ -1,7 +1,6 @@
-//! Versions: that of the library and that of the SQL objects of a database, which are changed one after the other.
+//! The version of the library and that of the SQL objects of a database.
 //!
-//! Between the two steps of an upgrade they differ, and everything that can goes on. Here is decided which of them is behind, and
-//! what there is to do.
+//! They differ between the two steps of an upgrade. This module decides which one is older, and what the DBA has to do.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! Where in the write-ahead log there is something to flush.
+//! Up to which position the write-ahead log has to be flushed.
 
 /// The header of a page, as every version writes it on 64-bit machines.
 const PAGE_HEADER: u64 = 24;

@@ -1,4 +1,4 @@
-//! What flattening depends on.
+//! The options of flattening.
 
 use crate::error::{Error, Excerpt};
 

@@ -1,4 +1,4 @@
-//! The way through nested JSON: each value that becomes an attribute, with its name and its text.
+//! Walks through nested JSON and yields the name and the text of each value that becomes an attribute.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

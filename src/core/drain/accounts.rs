@@ -1,4 +1,4 @@
-//! The books: what is reserved and used of each client's quota, and what was sent and how it ended.
+//! Accounting: how much of each client's quota is reserved and used, how many requests were sent, and how they ended.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the drain knows of one client.
+//! The state of one client in the drain.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -1,4 +1,4 @@
-//! A clock that is set, while entries wait and requests are under way.
+//! Moves every time in the drain when the clock is set.
 
 use super::state::Drain;
 use crate::settlement::Batch;

@@ -1,4 +1,4 @@
-//! A profile's turn, and its update on the way.
+//! A delivery: the update of one profile, from its turn to its settlement.
 
 use super::fate::Carried;
 use super::holding::held;

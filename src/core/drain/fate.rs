@@ -1,4 +1,4 @@
-//! What becomes of one entry when the request that carried it has ended.
+//! Whether an entry is accepted, retried or given up after its request.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
-//! How much memory the deliveries hold, and what may be read beside it.
+//! The memory of the deliveries, and how much more may be read.
 //!
-//! What waits in the table can be of any size, so what is taken from it is bounded by bytes. Ordinary updates share [`HELD_BYTES`]. A
-//! client may take as much as is left by all: a single one gets half, and whoever comes later finds something left even if
-//! the others' endpoints hang. An update of which one entry is larger than [`LARGE_BYTES`] goes beside them, one at a time in all.
+//! Entries can be of any size, so what is read is limited by bytes. Ordinary updates share [`HELD_BYTES`]. A client may use as much as all
+//! clients have left: a single one gets half, and a later one gets a part even if the endpoints of the others hang. An update with an
+//! entry that is larger than [`LARGE_BYTES`] does not count there; one such update at a time is read.
 
 use std::collections::HashMap;
 

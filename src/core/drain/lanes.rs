@@ -1,4 +1,4 @@
-//! The lanes, one for each priority of a client: which there are, and which have to be read again.
+//! The lanes, one for each priority of a client: finding them, reading them again, and forgetting them.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Whether what is committed has to wake whoever drives the drain.
+//! Whether a commit has to wake the worker.
 
 use super::state::Drain;
 use crate::time::Timestamp;

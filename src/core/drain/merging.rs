@@ -1,4 +1,4 @@
-//! From a selected profile to a delivery: all its entries are read, and become one update.
+//! Merges the entries of a selected profile into one update.
 
 use super::delivery::{Busy, Delivery, Turn};
 use super::fate::Carried;

@@ -1,4 +1,4 @@
-//! What goes into the drain and what comes out of it.
+//! The types that the drain takes and returns.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The profiles of one client that wait for their time (a retry, a delay, what did not go with the last request).
+//! The profiles of one client that wait: for a retry, a delay, or because the last request did not take all of their entries.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};

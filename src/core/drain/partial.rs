@@ -1,4 +1,4 @@
-//! What is remembered of an update of which some parts have arrived and others have not.
+//! The attributes of a split update that have arrived, while other parts of it have not.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

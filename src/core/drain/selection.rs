@@ -1,4 +1,4 @@
-//! Whose turn it is: which lanes are read, and which profiles are picked from them.
+//! Chooses the lanes that are read, and the profiles that are sent.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;

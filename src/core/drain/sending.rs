@@ -1,4 +1,4 @@
-//! From a claim to the network: what is to be sent is paid for from the client's quota first.
+//! Reserves quota for what was claimed, and releases the requests to the network.
 
 use std::collections::BTreeMap;
 

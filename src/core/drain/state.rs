@@ -1,4 +1,4 @@
-//! The state of the drain, and what it is told and asked between the steps of its cycle.
+//! The state of the drain, and the calls between the steps of its cycle.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! Whether a dead letter can be sent after all.
+//! Checks whether a dead letter can be sent.
 
 use pgrx::iter::TableIterator;
 use pgrx::prelude::*;

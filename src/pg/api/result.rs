@@ -1,4 +1,4 @@
-//! What became of an entry, and waiting for it.
+//! `target_profile.result` and `wait`: the state of an entry.
 
 use std::time::Instant;
 

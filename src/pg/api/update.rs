@@ -1,4 +1,4 @@
-//! `target_profile_update` and `target_profile_preview`: an update that somebody asks for by hand.
+//! `target_profile_update` and `target_profile_preview`: an update by a function call.
 
 use std::rc::Rc;
 

@@ -1,4 +1,4 @@
-//! Dead letters of rows: written, many at once; and where even that is not possible, counted.
+//! Writes dead letters of rows, many at once. If that fails, too, counts the updates that are lost.
 
 use std::cell::Cell;
 
@@ -20,7 +20,7 @@ use crate::pg::support::snapshot::with_transaction_snapshot;
 use crate::pg::support::statement::{Statement, statement};
 
 thread_local! {
-    /// The statements in which somebody was told last: of losses, and of ids that are not to be had.
+    /// The statements that were warned last: of losses, and of ids that the sequence does not give.
     static WARNED: Cell<i64> = const { Cell::new(0) };
     static WARNED_OF_IDS: Cell<i64> = const { Cell::new(0) };
     static BURY: Statement = const { statement!("enqueue/bury.sql", rows: BuriedRow<'static>) };
@@ -114,7 +114,7 @@ pub fn spare_ids(count: usize) -> Vec<i64> {
         .collect()
 }
 
-/// Tells whoever writes that the outbox has refused entries.
+/// Warns the session that the outbox has refused entries.
 pub fn warn_refused(count: usize, message: &str) {
     tell(
         "profile updates could not be enqueued",
@@ -123,7 +123,7 @@ pub fn warn_refused(count: usize, message: &str) {
     );
 }
 
-/// Tells whoever writes, once a statement, that there is no id for entries.
+/// Warns the session, once a statement, that the sequence gives no id.
 pub fn warn_without_id(message: &str) {
     let statement = backend::statement_start();
     if WARNED_OF_IDS.replace(statement) == statement {
@@ -136,7 +136,7 @@ pub fn warn_without_id(message: &str) {
     );
 }
 
-/// Tells whoever writes that updates are lost, once a statement; the server's log has it, too.
+/// Warns the session, once a statement, that updates are lost. The server's log has the warning, too.
 pub fn warn_lost(count: u64, message: &str) {
     let statement = backend::statement_start();
     if WARNED.replace(statement) == statement {

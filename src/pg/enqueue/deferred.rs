@@ -1,7 +1,6 @@
-//! What somebody has deferred on a table of ours is checked when we have written there.
+//! Deferred constraints of a user's on the extension's tables are checked at once.
 //!
-//! A constraint or a constraint trigger that waits for the commit would fail it: the write of a watched row with it. And a trigger
-//! would run then with the rights of whoever commits.
+//! At the commit, a violation would fail the write of the watched row, and a constraint trigger would run with the rights of the session.
 
 use std::ffi::CString;
 

@@ -1,8 +1,7 @@
 //! The ids of entries: drawn from the outbox' sequence.
 //!
-//! Whoever writes a row must not fail because the sequence gives no more: somebody may have set it to its end at any time. An error of a
-//! draw needs no subtransaction of its own to be undone, which would cost every row more than its draw: all that a draw holds is a buffer
-//! and its lock, and these are released by a resource owner that has nothing else.
+//! The write of a row must not fail because the sequence has come to its end. An error of a draw is undone without a subtransaction, which
+//! would cost more than the draw: a draw holds nothing but a buffer and its lock, and a resource owner of its own releases these.
 
 use std::cell::Cell;
 use std::panic::AssertUnwindSafe;

@@ -23,7 +23,7 @@ thread_local! {
     static HOLDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The worker is told when this transaction commits, and not if it aborts.
+/// Wakes the worker when this transaction commits, and not if it aborts.
 pub fn at_commit() {
     if register() {
         WORK.set(true);
@@ -46,7 +46,7 @@ pub fn all_at_commit() {
     }
 }
 
-/// The launcher is told when this transaction commits: there are other databases.
+/// Has the launcher list the databases again when this transaction commits.
 pub fn databases_at_commit() {
     if register() {
         DATABASES.set(true);
@@ -116,7 +116,7 @@ fn tell(clients: bool, all: bool) {
             slot.wake();
         }
     }
-    // Asked after the worker was told: one that leaves says so first, and looks once more then.
+    // After the worker was woken: one that ends announces it first, and then looks once more.
     if slot.is_some_and(|slot| slot.is_served() && slot.is_mine()) {
         return;
     }

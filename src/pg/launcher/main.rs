@@ -56,7 +56,7 @@ pub extern "C-unwind" fn target_profile_launcher_main(_arg: pg_sys::Datum) {
     Process::new().run()
 }
 
-/// Runs when the process ends, on whatever way.
+/// Runs when the process exits.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, _arg: pg_sys::Datum) {
     launcher_requests::set_launcher(None);
@@ -109,7 +109,7 @@ impl Process {
                 self.launcher.set_interval(settings::discovery_interval());
                 self.next_list = self.now();
             }
-            // Before what was told: a session releases what it holds after it has told what has changed.
+            // Before the requests are read: a session requests first, and then releases the database that it holds.
             let held = holds::held();
             self.hear();
             self.observe();
@@ -121,7 +121,7 @@ impl Process {
         }
     }
 
-    /// Lists the databases if it is time, and takes note of what sessions have told.
+    /// Lists the databases if it is time, and notes the requests of sessions.
     fn hear(&mut self) {
         let told = launcher_requests::take();
         if told.list || told.databases.is_none() || self.now() >= self.next_list {
@@ -264,7 +264,7 @@ impl Process {
         }
     }
 
-    /// Sleeps until there is a reason not to: something was told, a worker has come or gone, or the next thing is due.
+    /// Sleeps until a session requests something, a worker starts or ends, or something is due.
     fn wait(&self, held: &BTreeSet<u32>) {
         let now = self.now();
         let mut until = self.next_list;

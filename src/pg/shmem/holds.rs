@@ -1,7 +1,7 @@
-//! Databases in which nobody may be for the time of a statement: `DROP DATABASE` and others want them for themselves.
+//! Holds: databases that a statement such as `DROP DATABASE` needs for itself.
 //!
-//! A session takes a hold, the worker of the database goes when it sees it, and the launcher starts none until it is released: at
-//! the end of the session's transaction, whichever way that ends.
+//! A session takes a hold, and the worker of the database ends when it sees it. The launcher starts no other one until the hold is
+//! released, at the end of the session's transaction.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};

@@ -1,6 +1,6 @@
-//! What the launcher is told: which databases have something for a worker that they do not have, and that there are other databases.
+//! Requests of sessions to the launcher: to start a worker for a database, and to list the databases again.
 //!
-//! Told at the end of transactions, so atomics only.
+//! Sessions request at the end of transactions, where nothing may fail: everything here is an atomic.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
@@ -18,7 +18,7 @@ static LAUNCHER_REQUESTS: PgAtomic<LauncherRequests> = unsafe {
 };
 
 thread_local! {
-    /// The launcher's round in which this session has told it of its database.
+    /// The launcher's round in which this session has requested a worker.
     static TOLD_IN: Cell<u32> = const { Cell::new(0) };
 }
 
@@ -38,7 +38,7 @@ struct LauncherRequests {
 // SAFETY: atomics.
 unsafe impl PGRXSharedMemory for LauncherRequests {}
 
-/// What the launcher was told since it asked last.
+/// The requests since the launcher took them last.
 pub struct Told {
     /// Databases in which something was committed; `None`: too many to name.
     pub databases: Option<Vec<u32>>,
@@ -102,15 +102,15 @@ pub fn call_for(database: u32) {
     call();
 }
 
-/// There is work in this database and nobody who does it. Told once a session and round of the launcher: the database may be one
-/// that must not have a worker, and commits must not keep the launcher busy.
+/// Requests a worker for a database that has work and no worker. Once a session and round of the launcher: the database may be one that
+/// must not have a worker, and commits must not keep the launcher busy.
 pub fn call_once_for(database: u32) {
     if TOLD_IN.get() != LAUNCHER_REQUESTS.get().round.load(Ordering::Acquire) {
         call_for(database);
     }
 }
 
-/// What the launcher was told since it asked last.
+/// Takes the requests.
 pub fn take() -> Told {
     let requests = LAUNCHER_REQUESTS.get();
     let databases = requests

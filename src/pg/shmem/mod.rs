@@ -1,4 +1,4 @@
-//! Shared memory: what the launcher, the workers and the sessions tell each other.
+//! Shared memory of the launcher, the workers and the sessions.
 
 pub mod capacity;
 pub mod condition;

@@ -1,4 +1,4 @@
-//! What a worker says of itself, in shared memory: for the view `worker`, and for whoever asks whether an entry is in flight.
+//! The reports of the workers in shared memory: for the view `worker`, and to see whether an entry is in flight.
 
 use pgrx::{PGRXSharedMemory, PgLwLock, pg_guard, pg_shmem_init, pg_sys};
 

@@ -1,4 +1,4 @@
-//! Shared memory: what the launcher, the worker of a database and the backends of that database tell each other.
+//! Slots, one a database: signals between the launcher, the worker of the database and its sessions.
 //!
 //! Nothing here needs to survive a restart, and nothing here is a pointer of one process: a worker is named by its place
 //! among Postgres' processes, which all see alike. What a commit touches is atomics only, so that it cannot fail.

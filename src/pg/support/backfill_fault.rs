@@ -1,4 +1,4 @@
-//! What can be wrong with a backfill.
+//! The errors of a backfill.
 
 use pgrx::prelude::PgSqlErrorCode;
 use target_profile_core::backfill::{CHUNK_ROWS, Refusal};

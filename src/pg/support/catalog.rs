@@ -1,4 +1,4 @@
-//! What is looked up by name is kept while the catalog stays as it is.
+//! A cache of look-ups by name, which is valid while the catalog does not change.
 
 use std::cell::Cell;
 

@@ -1,7 +1,7 @@
-//! The relations of the extension, found by what the extension says of itself: they stay the extension's whatever they are called.
+//! Finds the relations of the extension, also where they were renamed or moved.
 //!
-//! Usually a relation has the name that it was made with. Where somebody has renamed or moved it, `pg_extension.extconfig` leads to it, which
-//! lists what pg_dump has to keep, in the order in which sql/tables.sql has named it; DROP EXTENSION goes the same way.
+//! Usually a relation has its own name. Otherwise it is found in `pg_extension.extconfig`, which lists the relations that pg_dump keeps the
+//! rows of, in the order in which the SQL scripts register them.
 
 use std::borrow::Cow;
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! What the other rooms stand on: statements, errors, settings, transactions, the catalog, calls of Postgres.
+//! What the other rooms use: statements, errors, settings, transactions, the catalog, calls of PostgreSQL.
 
 pub mod allocator;
 pub mod backend;

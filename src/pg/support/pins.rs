@@ -1,4 +1,4 @@
-//! Settings of the background processes that are theirs, whatever the server, the database or a role says.
+//! Settings of the background processes that the server, the database and the role cannot change.
 //!
 //! They are set before the process connects, as autovacuum does it: from then on nothing of less weight changes them, neither what
 //! ALTER DATABASE and ALTER ROLE have set nor a reload, and the transaction in which a process connects is under them too.

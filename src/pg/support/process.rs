@@ -1,4 +1,4 @@
-//! What a process of Postgres knows of itself, and how another one is woken.
+//! The state of this process, and waking another one.
 
 use pgrx::pg_sys;
 

@@ -1,4 +1,4 @@
-//! Settings of the session, as some work needs them.
+//! Runs work with other settings than the session's.
 
 use std::ffi::CStr;
 

@@ -1,4 +1,4 @@
-//! Doing something that may fail without ending the statement.
+//! Runs work whose errors must not end the statement.
 
 use std::panic::{AssertUnwindSafe, UnwindSafe};
 

@@ -1,5 +1,4 @@
-//! Functions that a trigger calls. pgrx has an attribute for them, but what that makes answers a call by hand with an error that speaks
-//! of pgrx.
+//! Functions that a trigger calls. pgrx has an attribute for them, but its error for a call by hand is about pgrx.
 
 use pgrx::callconv::{BoxRet, FcInfo};
 use pgrx::heap_tuple::PgHeapTuple;

@@ -1,4 +1,4 @@
-//! Expressions that a user gives as text: parsed by themselves before they go into a statement.
+//! Expressions that a user gives as text. Each is parsed alone before it becomes a part of a statement.
 
 mod temporary;
 

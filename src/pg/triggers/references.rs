@@ -1,5 +1,5 @@
-//! Which columns of a row an expression names, before Postgres says what is wrong with it: Postgres does not name the table, and speaks of
-//! the trigger's WHEN where the user has given an id.
+//! Checks the columns that an expression names, so that the error names the table. PostgreSQL's own error would not, and would be about the
+//! trigger's WHEN where the user has given an id.
 
 use std::ffi::{CStr, c_void};
 

@@ -1,4 +1,4 @@
-//! From a row to an update, or to the reason why it cannot be one. Triggers and backfill both go this way.
+//! Makes an update from a row, for triggers and backfill alike, or the reason why there can be none.
 
 use serde_json::Value;
 use target_profile_core::attrs::FlatAttrs;

@@ -1,5 +1,5 @@
-//! Claiming: reading in one snapshot what the drain asks for. Nothing is written; what is in flight is known to this
-//! worker alone, and forgotten with it.
+//! Claiming: reading in one snapshot what the drain asks for. Nothing is written. Only the memory of this worker knows what is in
+//! flight.
 
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::prelude::*;
@@ -22,12 +22,11 @@ use crate::pg::enqueue::jsonb;
 use crate::pg::support::clock::from_postgres;
 use crate::pg::support::errors::Fault;
 
-/// One claim: the requests to be sent now. `None`: the clients have changed, or `outbox` is gone, and the worker must look
-/// around before anything is sent.
+/// One claim: the requests to be sent now. `None`: the clients have changed, or `outbox` was dropped, and the worker must read its
+/// state again before it sends.
 ///
-/// `clients_are_current` is asked when the snapshot has been taken. Whoever enqueues after a pause (or any other change of
-/// a client) has returned does so after the change was announced, so an entry that the snapshot shows is never sent by
-/// settings that were replaced before it was written.
+/// `clients_are_current` is called after the snapshot has been taken. A change of a client, such as a pause, is announced before the
+/// call that makes it returns. So an entry that the snapshot shows is never sent with settings that were replaced before it was written.
 pub fn claim(
     client: &mut SpiClient<'_>,
     drain: &mut Drain,
@@ -142,13 +141,13 @@ fn read_lanes(client: &SpiClient<'_>, reads: &[LaneRead]) -> Result<Vec<Head>, F
                 next_attempt_at: time(row.get(6)?),
             });
         }
-        // The rows come in this order, since the plan is a nested loop; here that costs a glance, and a sort there a copy.
+        // The plan is a nested loop, so the rows come in this order. Sorting what is sorted is cheap; ORDER BY would copy the rows.
         heads.sort_by_key(|head| (head.read, head.id));
         Ok(heads)
     })
 }
 
-/// Reads entries as far as the drain has room for them. What is too large for the memory that the machine has left is noted in `lack`.
+/// Reads entries as far as the drain has room for them. `lack` is set to the size of an entry that the memory of the machine is too small for.
 fn read_entries(
     client: &SpiClient<'_>,
     drain: &mut Drain,
@@ -210,8 +209,8 @@ fn read_entries(
     Ok(reading)
 }
 
-/// The version of an entry says whose it was and what it held: it is settled only as that. sql/queries/settle/settle_accepted.sql computes the
-/// same. What of it is the profile's:
+/// The version of an entry is a hash of its profile and its attributes. An entry is settled only if it still has the version that was read:
+/// sql/queries/settle/settle_accepted.sql computes the same hash. This is the profile's part of it.
 fn version_of_profile(key: &ProfileKey) -> i64 {
     [key.client.as_str(), key.kind.as_str(), key.id.as_str()]
         .into_iter()
@@ -227,7 +226,7 @@ fn version_of_profile(key: &ProfileKey) -> i64 {
         })
 }
 
-/// And what is the entry's.
+/// The whole version: the profile's part, and the attributes.
 ///
 /// # Safety
 /// A `jsonb`.
@@ -251,8 +250,8 @@ unsafe fn hash(function: u32, value: pg_sys::Datum, seed: i64) -> i64 {
     .value() as i64
 }
 
-/// So many times what a large entry is stored in is taken while it is read: what is fetched, what it is uncompressed to, what is made of
-/// it, and what its requests take.
+/// The memory that reading a large entry takes, as a multiple of its stored size: the fetched value, the uncompressed one, the attributes
+/// and the requests.
 const LARGE_TAKES: usize = 4;
 
 /// An ordinality, counted from 0.

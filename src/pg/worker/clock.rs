@@ -1,5 +1,5 @@
-//! The worker's clock. It tells the time of day, and goes on evenly while that is set: steps are noticed in one place, at the
-//! beginning of a turn, and everything that waits follows them there.
+//! The worker's clock. It shows the time of day, but does not step while that is set. Steps are noticed at the beginning of a turn, and
+//! everything that waits follows them there.
 
 use std::cell::Cell;
 use std::time::Duration;

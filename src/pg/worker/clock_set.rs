@@ -1,4 +1,4 @@
-//! The clock was set: what waits follows it.
+//! Moves everything that waits when the clock was set.
 
 use target_profile_core::step::Following;
 use target_profile_core::time::Timestamp;

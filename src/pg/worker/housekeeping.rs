@@ -1,4 +1,4 @@
-//! What is due now and then, whatever is sent.
+//! Periodic work beside sending: retention, orphaned entries, dropped tables.
 
 use std::time::Duration;
 
@@ -13,15 +13,15 @@ use super::{activity, installation, response_days};
 
 /// How often old records are looked for.
 const EVERY: Duration = Duration::from_secs(3600);
-/// Sending waits so long for old records to go; the rest goes a little later.
+/// How long one turn deletes old records. The rest is deleted in a later turn.
 const AT_A_TIME: Duration = Duration::from_millis(250);
-/// How long sending goes on then.
+/// The time between two such turns, in which the worker sends.
 const PAUSE_BETWEEN_STEPS: Duration = Duration::from_millis(750);
-/// What cannot be dropped, because somebody reads it or depends on it, is tried again after this time.
+/// A partition that is locked, or that another object depends on, is tried again after this time.
 const RETRY_DROP_AFTER: Duration = Duration::from_secs(30);
-/// So many days are dropped in one transaction: each takes some locks, and the server has so many.
+/// Partitions that one transaction drops. Each takes several locks, and the lock table is limited.
 const DAYS_AT_A_TIME: usize = 4;
-/// So many rows are deleted in one transaction.
+/// Rows that one transaction deletes.
 const ROWS: i64 = 10_000;
 
 impl Worker {
@@ -44,13 +44,13 @@ impl Worker {
             Err(failure) => failed = Some(failure),
         }
         match failed {
-            // No reason not to send.
+            // It does not stop the sending.
             Some(failure) => self.remember(Source::Orphans, &failure.to_string()),
             None => self.is_over(Source::Orphans),
         }
     }
 
-    /// A part of what is too old goes: days of responses and minutes of activity.
+    /// Deletes a part of what is too old: days of responses and minutes of activity.
     pub(super) fn keep_house(&mut self) {
         let until = now().plus(AT_A_TIME);
         let done = self
@@ -73,7 +73,7 @@ impl Worker {
                 self.retention.begin(now().plus(pause));
             }
             Err(error) => {
-                // A day that cannot be dropped is no reason not to send.
+                // A partition that cannot be dropped does not stop the sending.
                 self.remember(Source::House, &error);
                 self.retention.due = now().plus(RETRY_DROP_AFTER);
             }
@@ -99,7 +99,7 @@ impl Worker {
             };
             match drop(&names) {
                 Ok(()) => {}
-                // Somebody reads: perhaps one of them, perhaps all.
+                // Another session reads one of the partitions, or all of them.
                 Err(failure) if failure.is_lock() => {
                     self.retention.kept.extend(names.into_iter().next());
                     return Err(failure.into());
@@ -132,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// Of clients that wait for their quota: somebody may have mended the table, or the clock.
+    /// Reads the ledgers of clients that wait for their quota again: an administrator may have corrected the table or the clock.
     pub(super) fn reread_ledgers(&mut self) -> Result<(), String> {
         let held: Vec<ClientCode> = self.drain.held_by_quota().cloned().collect();
         if held.is_empty() {
@@ -147,13 +147,13 @@ impl Worker {
     }
 }
 
-/// That long ago.
+/// The point in time that long ago.
 fn ago(retention: Duration) -> Timestamp {
     let retention = i64::try_from(retention.as_micros()).unwrap_or(i64::MAX);
     Timestamp::from_unix_micros(now().unix_micros().saturating_sub(retention))
 }
 
-/// Watches of tables that were dropped go. There are no more then.
+/// Deletes the watches of tables that were dropped.
 fn forget_dropped_tables() -> Result<bool, String> {
     if transaction("looking for dropped tables", Access::Read, |client| {
         installation::has_dropped_tables(client)

@@ -1,4 +1,4 @@
-//! Whose rights the worker acts with: those of the owner of its tables.
+//! The role that the worker acts as: the owner of its tables.
 //!
 //! The process is connected as the bootstrap superuser, and whoever owns a table can attach code to it that runs in whatever writes
 //! there: triggers that fire always, rules, defaults, constraints, index expressions, policies. So each transaction acts as that owner, as

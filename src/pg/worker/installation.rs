@@ -1,4 +1,4 @@
-//! Looking around: is the extension there, may this database send, which clients are there?
+//! Reads whether the extension is installed, whether this database may send, and the clients.
 
 use pgrx::pg_sys;
 use pgrx::spi::SpiClient;

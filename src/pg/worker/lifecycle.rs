@@ -33,7 +33,7 @@ pub extern "C-unwind" fn target_profile_worker_main(arg: pg_sys::Datum) {
         // The launcher that has started this process is no more, and the next one has decided otherwise.
         return;
     };
-    // Before it connects: whoever wants the database for himself must see it, and there must not be two.
+    // Before it connects: a statement that needs the database for itself must see the worker, and there must not be two workers.
     // SAFETY: the callback is a plain function of this library.
     unsafe { pg_sys::before_shmem_exit(Some(at_exit), pg_sys::Datum::from(database)) };
     if !slot.enter(process::my_place()) {
@@ -80,7 +80,7 @@ pub fn install_signal_handlers() {
     }
 }
 
-/// Runs when the process ends, on whatever way.
+/// Runs when the process exits.
 #[pg_guard]
 unsafe extern "C-unwind" fn at_exit(_code: i32, database: pg_sys::Datum) {
     network::stop();
@@ -106,7 +106,7 @@ unsafe extern "C-unwind" fn at_exit(_code: i32, database: pg_sys::Datum) {
     }
 }
 
-/// Reads the configuration anew if the server was told to; whether it was.
+/// Reads the configuration again after a SIGHUP. Returns whether there was one.
 pub fn reload_if_asked() -> bool {
     // SAFETY: the flag is set by the SIGHUP handler of this process, and cleared before the file is read.
     let asked = unsafe {

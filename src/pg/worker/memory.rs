@@ -1,4 +1,4 @@
-//! Memory that there is, and memory that goes back.
+//! How much memory is available, and returning memory to the system.
 //!
 //! What is written in Rust cannot go on when an allocation fails: the process ends ([`allocator`](crate::pg::support::allocator)). So the worker looks
 //! whether there is room before it takes something on, and has an ordinary error if there is none.

@@ -1,4 +1,4 @@
-//! The worker's I/O thread: the one that has the network.
+//! The worker's I/O thread, which uses the network.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::transaction::with_signals_blocked;
 const STOP_PATIENCE: Duration = Duration::from_millis(300);
 
 thread_local! {
-    /// Apart from the worker, so that the exit callback reaches it whatever is on the stack.
+    /// Apart from the worker, so that the exit callback reaches it.
     static TRANSPORT: RefCell<Option<Transport>> = const { RefCell::new(None) };
     /// What a thread that has died had to report.
     static LEFT: RefCell<Vec<Report>> = const { RefCell::new(Vec::new()) };
@@ -101,7 +101,7 @@ pub fn limits(limits: &Limits) -> Limits {
     }
 }
 
-/// Ends it. Runs when the process ends, whatever is on the stack.
+/// Ends it. Runs when the process exits.
 pub fn stop() {
     TRANSPORT.with(|transport| {
         if let Ok(mut transport) = transport.try_borrow_mut()

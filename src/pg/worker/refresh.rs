@@ -1,4 +1,4 @@
-//! What a worker finds around it: the extension, whether this database may send, the clients.
+//! Brings the worker up to date with the extension, the settings and the clients.
 
 use target_profile_core::settlement::Batch;
 use target_profile_core::trouble::Source;

@@ -1,8 +1,8 @@
 //! Logical replication of the extension's own tables: none of them is meant for another server.
 //!
-//! A publication of all tables has them too. Then a subscriber gets the tokens, and the entries, which the publisher sends itself; and
-//! each new day of `response` ends its apply. Of one's own publications a worker warns. While a subscription writes into the tables by which
-//! it is decided what is sent, it sends nothing: which entries are its own and which another server's, nothing tells.
+//! A publication FOR ALL TABLES has them, too. Then a subscriber gets the tokens, and the entries, which the publisher sends itself, and each
+//! new partition of `response` stops its apply worker. The worker warns of such a publication. While a subscription writes into the tables
+//! that the worker sends from, it sends nothing, since it cannot tell its own entries from those of another server.
 
 use pgrx::prelude::*;
 use pgrx::spi::SpiClient;

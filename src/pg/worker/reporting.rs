@@ -1,4 +1,4 @@
-//! What a worker tells of itself: in shared memory, from where the view `worker` and `wait` have it.
+//! Writes the worker's report into shared memory, where the view `worker` and `wait` read it.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The days of `response`, each a partition: made ahead of the responses, dropped when they are old enough.
+//! The partitions of `response`, one a day: created before the responses, and dropped after `response_retention`.
 
 use pgrx::datum::Date;
 use pgrx::spi::SpiClient;

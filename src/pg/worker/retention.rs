@@ -1,4 +1,4 @@
-//! How far old records have gone.
+//! The progress of deleting old records.
 
 use target_profile_core::step::ClockStep;
 use target_profile_core::time::Timestamp;
@@ -7,7 +7,7 @@ use target_profile_core::time::Timestamp;
 #[derive(Debug)]
 pub(super) struct Retention {
     pub(super) due: Timestamp,
-    /// Days that could not be dropped this time (somebody's view depends on one): the others are, all the same.
+    /// Days that could not be dropped this time, as one that a view depends on. The others are dropped.
     pub(super) kept: Vec<String>,
     /// Why not, the first of them.
     pub(super) trouble: Option<String>,

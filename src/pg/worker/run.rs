@@ -21,17 +21,16 @@ use crate::pg::support::backend;
 use crate::pg::support::process;
 use crate::pg::support::settings::WorkerSettings;
 
-/// How long what is under way may take when the worker has to go: nearly all answers are there by then, and a `DROP DATABASE` is to
-/// take no longer than a second.
+/// How long a worker that has to end waits for requests in flight. Most have ended by then, and a `DROP DATABASE` waits for it.
 const STEP_ASIDE_PATIENCE: Duration = Duration::from_millis(250);
 
-/// A sweep may take this part of the worker's time: when it takes long (many dead rows), it comes more rarely.
+/// A sweep takes at most one part in so many of the worker's time. One that takes long, because of dead rows, is done more rarely.
 const SWEEP_SHARE: u32 = 100;
 
 impl Worker {
     pub(super) fn run(mut self) -> ! {
         loop {
-            // Before looking, so that what comes after the look wakes.
+            // Before the state is read: what changes after that sets the latch again.
             backend::reset_latch();
             pgrx::check_for_interrupts!();
             self.follow_clock();
@@ -58,8 +57,8 @@ impl Worker {
         }
     }
 
-    /// Somebody wants the database for himself, or it shall not be served any more: settles what has been answered, gives what is
-    /// under way a moment to be, and ends. What is not answered by then is sent again by the next worker.
+    /// Ends the worker, because a statement needs the database for itself or the database is no longer served. Settles what has been
+    /// answered, and waits a moment for the requests in flight. The next worker sends again what is not answered by then.
     pub(super) fn step_aside(&mut self) -> ! {
         let patience = now().plus(STEP_ASIDE_PATIENCE);
         loop {
@@ -67,7 +66,7 @@ impl Worker {
             pgrx::check_for_interrupts!();
             self.answers.extend(network::reports());
             while let Some(report) = self.answers.pop_front() {
-                // What would follow is left to the next worker.
+                // The next worker sends the next part.
                 self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
             }
             if self.drain.in_flight() == 0 || now() >= patience {
@@ -76,15 +75,16 @@ impl Worker {
             sleep_until(patience, network::wake_fd());
         }
         if let Err(error) = self.settle() {
-            // The next worker sends it again; nothing is lost.
+            // The next worker sends it again. Nothing is lost.
             self.note_error(Source::Turn, &error);
         }
         self.slot.set_ending(WorkerEnd::Asked);
         lifecycle::exit()
     }
 
-    /// The extension is not there, so this process must not take a place among `max_worker_processes`. Looks once more after it
-    /// has said that it goes: a commit that creates the extension is either seen by that look, or sees this and tells the launcher.
+    /// Ends the worker, because the database does not have the extension and the process takes a place of `max_worker_processes`. Looks
+    /// once more after it has announced its end: a commit that creates the extension is either seen by that look, or sees the announcement
+    /// and wakes the launcher.
     pub(super) fn leave(&mut self) {
         self.slot.set_leaving(true);
         let found = transaction("looking around", Access::Read, |client| installation::outbox(client));
@@ -104,7 +104,7 @@ impl Worker {
             // How long responses are kept may have changed.
             self.next_poll = now();
             self.retention.begin(now());
-            // The file may hold other certificates under the same name, so the transport is renewed each time.
+            // The file may hold other certificates under the same name, so the transport is made anew each time.
             match network::renew(&self.settings.transport) {
                 Ok(()) => self.is_over(Source::Connection),
                 Err(error) => {
@@ -116,11 +116,11 @@ impl Worker {
         }
     }
 
-    /// One turn: look around if there is a reason to, take answers, settle them, claim and send.
+    /// One turn: reads the state again if there is a reason to, takes answers, settles them, claims and sends.
     pub(super) fn cycle(&mut self) -> Result<(), String> {
         self.move_ledgers()?;
         let polling = now() >= self.next_poll;
-        // For work alone the claim's own look is enough.
+        // Work alone needs no more than the claim.
         if polling || self.clients_version != Some(self.slot.clients_version()) {
             self.look_around()?;
             if self.standing != Adoption::NoExtension {
@@ -148,19 +148,19 @@ impl Worker {
             self.drain.sweep();
         }
         self.take_reports()?;
-        // When answers have made room.
+        // After the answers, which make room.
         self.told_of_work = self.takes_work() && self.slot.take_work();
         if self.told_of_work {
             self.drain.new_work();
         }
         if polling || self.errors > 0 {
-            // What could not be written must not grow; and the ledgers are read as they are when all is written.
+            // What could not be written must not grow, and the ledgers must be read after all of it is written.
             self.settle()?;
         }
         if polling {
             self.reread_ledgers()?;
         }
-        // The next requests first: they need not wait for the flush of what the last ones have brought.
+        // The next requests first: they do not wait for the settlement of the last ones to be flushed.
         let started = now();
         self.claim()?;
         self.settle()?;
@@ -175,8 +175,8 @@ impl Worker {
         self.settings.enabled && !self.is_subscriber
     }
 
-    /// Whether word of commits is taken. While nothing may be sent it is left alone, so that no further commit wakes this process: what
-    /// ends that time (a setting, a change of a client, an answer, a time that `wait` knows) does.
+    /// Whether the flag that commits set is reset. While nothing may be sent it stays set, so that no further commit wakes this process. It
+    /// wakes by what ends that time: a setting, a change of a client, an answer, or a time that `wait` knows.
     pub(super) fn takes_work(&self) -> bool {
         let now = now();
         self.is_adopted() && self.drain.listens_at(now).is_some_and(|at| at <= now)
@@ -195,7 +195,7 @@ impl Worker {
             let next = self.drain.complete(report, now(), fastrand::f64(), &mut self.batch);
             network::send(next.into_iter().collect());
             if self.batch.is_full() {
-                // Long answers are not gathered. What is left waits for its turn if this fails.
+                // Long answers are settled at once. If that fails, the rest waits.
                 self.settle()?;
             }
         }
@@ -242,14 +242,14 @@ impl Worker {
         }
         self.has_held_large |= self.drain.holds_large();
         let Some(dispatches) = claimed? else {
-            // The next turn reads them; the drain still wants to claim, so it comes at once.
+            // The next turn reads them. It begins at once, since the drain still wants to claim.
             self.clients_version = None;
             return Ok(());
         };
         if dispatches.is_empty() {
             return Ok(());
         }
-        // The reservation last: it is good for this minute, and what goes out is stamped with the time at which it was checked.
+        // The reservation comes last: it is valid for this minute, and requests are stamped with the time at which it was checked.
         claim::flush_wal();
         let (at, dispatches) = self.reserve(dispatches)?;
         let dispatches = self.drain.send(dispatches, at);
@@ -259,8 +259,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Makes durable what the quota is charged for these requests, and says when they may go: in the minute that is charged. Those
-    /// whose client's rows are locked do not.
+    /// Commits what the quota is charged for these requests, and returns those that may be sent, in the minute that is charged. A request
+    /// of a client whose rows are locked may not.
     pub(super) fn reserve(&mut self, mut dispatches: Vec<Dispatch>) -> Result<(Timestamp, Vec<Dispatch>), String> {
         loop {
             let at = now();
@@ -289,7 +289,7 @@ impl Worker {
         }
     }
 
-    /// Sleeps until there is a reason not to: a commit, an answer, a signal, or the next thing that is due.
+    /// Sleeps until a commit, an answer, a signal, or the time when something is due.
     pub(super) fn wait(&mut self) {
         let now = now();
         let failing = self.not_before > now;

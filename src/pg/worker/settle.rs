@@ -1,8 +1,8 @@
-//! Settling what the drain has decided, and what becomes of it when others have locked or changed the rows.
+//! Settling what the drain has decided, also when other sessions have locked or changed the rows.
 //!
-//! A batch is written in one transaction. If that waits for a row that somebody has locked, it is tried again without the entries that
-//! are locked; if that is not enough (the row of a client, of `activity`, …), client by client. What cannot be written is kept, and
-//! tried again; the others go on.
+//! A batch is written in one transaction. If that meets a locked row, it is tried again without the entries that are locked. If another
+//! row is locked (of a client, of `activity`), it is tried client by client. What cannot be written is kept and tried again, and the
+//! other clients go on.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -24,9 +24,9 @@ use super::{activity, memory, response_days};
 use crate::pg::shmem::reports::State;
 use crate::pg::support::clock::day_of;
 
-/// So long after a lock was met, entries that are locked are left out at once.
+/// How long after a locked row was met locked entries are left out at the first try.
 const CAREFUL_FOR: Duration = Duration::from_secs(10);
-/// So many clients in a row whose rows are locked: then it is more than a row, and nobody else is made to wait for the rest.
+/// After so many clients in a row with locked rows, a whole table is probably locked: the rest is not tried.
 const LOCKED_CLIENTS_IN_A_ROW: usize = 4;
 
 impl Worker {
@@ -37,7 +37,7 @@ impl Worker {
         self.settle_kept()
     }
 
-    /// Of clients that are held nothing is tried before its time.
+    /// Keeps what is to be settled for clients that are held until it is tried again.
     pub(super) fn set_aside(&mut self) {
         if self.unsettled.held.is_empty() || self.batch.is_empty() {
             return;
@@ -76,7 +76,7 @@ impl Worker {
         }
     }
 
-    /// Somebody has rows of some client locked: the others are settled.
+    /// Settles client by client, so that the locked rows of one do not hold up the others.
     pub(super) fn settle_by_client(&mut self, batch: Batch) -> Result<(), String> {
         let mut in_a_row = 0;
         let mut failed = None;
@@ -118,7 +118,7 @@ impl Worker {
         self.unsettled.keep(code, part);
     }
 
-    /// Of clients that were registered anew, the drain does not know that they wait.
+    /// Clients that were registered again are held again.
     pub(super) fn hold_again(&mut self) {
         for code in &self.unsettled.held {
             self.drain.hold(code);
@@ -187,7 +187,7 @@ impl Worker {
     /// Writes a batch in one transaction; if it is the responses that cannot be written, they go elsewhere.
     pub(super) fn write(&mut self, batch: &mut Batch, careful: bool) -> Result<Left, (Stage, Failure)> {
         let drain = &self.drain;
-        // Somebody may have cured it meanwhile.
+        // An administrator may have resumed the client meanwhile.
         batch.pauses.retain(|(code, _)| drain.is_refused(code));
         self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
         let mut tried = self.write_once(batch, careful);
@@ -205,7 +205,7 @@ impl Worker {
             }
             self.days.clear();
             if failure.is_duplicate() && !self.ids_mended {
-                // Once, and not for ever: ids near the end of their range cannot be passed.
+                // Only once: ids near the end of their range cannot be passed.
                 self.ids_mended = true;
                 for day in days_of(batch) {
                     transaction("drawing other ids for responses", Access::Write, |client| {
@@ -223,7 +223,7 @@ impl Worker {
                 .map_err(|failure| (Stage::Tables, failure))?;
                 self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
             } else if !days_made_anew {
-                // Somebody may have dropped or detached one.
+                // A partition may have been dropped or detached.
                 days_made_anew = true;
                 self.ensure_days(batch).map_err(|failure| (Stage::Tables, failure))?;
             } else {
@@ -267,7 +267,7 @@ impl Worker {
                 Ok(left)
             }
             Err(failure) => {
-                // Perhaps somebody dropped a day. A lock, or a disk that is full, says nothing about that.
+                // A partition may have been dropped. A lock, or a full disk, is no sign of that.
                 if !failure.is_lock() && !failure.is_of_server() {
                     self.days.clear();
                 }
@@ -276,7 +276,7 @@ impl Worker {
         }
     }
 
-    /// A day that cannot be made is no reason not to try: the default partition, or one of somebody's, may take it.
+    /// Creates the partitions of the batch. If one cannot be created, the default partition or one of a user's may take the row.
     pub(super) fn ensure_days(&mut self, batch: &Batch) -> Result<(), Failure> {
         if self.stray {
             return Ok(());
@@ -299,7 +299,7 @@ impl Worker {
         Ok(())
     }
 
-    /// From now on responses are tried to be recorded where they belong.
+    /// From now on responses are written to `response` again.
     pub(super) fn try_days_again(&mut self) {
         if self.stray || !self.days_are_well {
             self.stray = false;
@@ -307,7 +307,7 @@ impl Worker {
         }
     }
 
-    /// Reserves for each client on its own. Those whose rows are locked wait; the answer is what the others may send.
+    /// Reserves client by client. Clients whose rows are locked wait; the result is what the others may send.
     pub(super) fn reserve_by_client(
         &mut self,
         reservations: Vec<Reservation>,
@@ -323,7 +323,7 @@ impl Worker {
                 Err(failure) if failure.is_lock() => {
                     let Reservation { client, minute, .. } = reservation;
                     dispatches = self.drain.withdraw_of(&client, dispatches);
-                    // Nothing to be added: it can be written when a reservation can.
+                    // A row that adds nothing: it can be written once a reservation can.
                     self.hold(client.clone(), nothing_in(client, minute), &failure);
                 }
                 Err(failure) => return Err((dispatches, failure.into())),

@@ -1,4 +1,4 @@
-//! What a worker keeps from one turn to the next. Nothing of it has to survive its process.
+//! The state of a worker between two turns. None of it has to survive the process.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -21,45 +21,45 @@ pub(super) struct Worker {
     pub(super) slot: Slot,
     pub(super) settings: WorkerSettings,
     pub(super) drain: Drain,
-    /// What has to be settled; kept until it is, whatever fails.
+    /// What has to be settled. It is kept until it is written.
     pub(super) batch: Batch,
-    /// Memory was taken for a large update, and not given back yet.
+    /// Memory was allocated for a large update, and is not returned to the system yet.
     pub(super) has_held_large: bool,
-    /// Answers that have come and are not judged.
+    /// Answers that have arrived and are not judged yet.
     pub(super) answers: VecDeque<Report>,
     pub(super) standing: Adoption,
-    /// A subscription writes into our tables.
+    /// A subscription writes into the extension's tables.
     pub(super) is_subscriber: bool,
-    /// Of the SQL objects, when they were looked at last.
+    /// The version of the SQL objects at the last look.
     pub(super) sql_version: Option<String>,
-    /// The version of the clients that the drain has; `None`: look again.
+    /// The version of the clients that the drain has; `None`: they must be read again.
     pub(super) clients_version: Option<u64>,
-    /// What could not be settled, because somebody has locked it.
+    /// What could not be settled, because another session has its rows locked.
     pub(super) unsettled: Unsettled,
     /// Days of `response` that have their partition.
     pub(super) days: BTreeSet<i32>,
-    /// They could be made.
+    /// Whether those partitions could be created.
     pub(super) days_are_well: bool,
-    /// `response` cannot take the responses: they go elsewhere.
+    /// `response` does not take the responses: they are written to `response_stray`.
     pub(super) stray: bool,
-    /// Ids of responses that were there already have been passed over.
+    /// The sequence of responses has been moved past ids that `response` has already.
     pub(super) ids_mended: bool,
     /// The last response that was recorded.
     pub(super) last_response: i64,
     pub(super) next_poll: Timestamp,
     pub(super) retention: Retention,
     pub(super) troubles: Troubles,
-    /// The view may show an error.
+    /// The view `worker` may show an error.
     pub(super) shows_error: bool,
     /// Errors in a row.
     pub(super) errors: u32,
     pub(super) not_before: Timestamp,
-    /// By how much the ledgers of the quotas are to follow the clock.
+    /// The minutes by which the ledgers of the quotas are to follow the clock.
     pub(super) following: Following,
     pub(super) state: Option<State>,
-    /// How long it rests between turns beside many commits.
+    /// The pause between turns while there are many commits.
     pub(super) pace: Pace,
-    /// This turn was told of commits.
+    /// Commits have woken this turn.
     pub(super) told_of_work: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Tables that a transaction reads or writes, locked before it looks.
+//! Locks the tables that a transaction reads or writes, before it takes its snapshot.
 
 use std::ffi::CStr;
 

@@ -1,4 +1,4 @@
-//! What could not be settled yet.
+//! Batches that could not be settled yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,14 +10,14 @@ use target_profile_core::time::Timestamp;
 
 use super::clock::now;
 
-/// What could not be settled is tried again after this time, which doubles…
+/// The first pause before what could not be settled is tried again. It doubles each time.
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// … up to this.
+/// The longest pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-/// What could not be settled, because somebody has locked it.
+/// What could not be settled, because another session has its rows locked.
 #[derive(Debug)]
 pub(super) struct Unsettled {
-    /// By client. Nothing is sent for those of which it is more than single entries.
+    /// By client.
     pub(super) of: BTreeMap<ClientCode, Batch>,
     pub(super) held: BTreeSet<ClientCode>,
     pub(super) next_try: Timestamp,

@@ -1,4 +1,4 @@
-//! Conditions as Postgres writes them: whatever the `search_path` then is, they mean what they meant when they were given.
+//! Conditions as PostgreSQL deparses them, so that their meaning does not depend on the `search_path`.
 
 use std::ffi::{CStr, CString, c_char};
 

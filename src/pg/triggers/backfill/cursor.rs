@@ -1,4 +1,4 @@
-//! A query of which a few rows at a time are in memory.
+//! A query whose rows are fetched a few at a time.
 
 use std::ffi::CString;
 

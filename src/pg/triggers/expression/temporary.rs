@@ -1,5 +1,5 @@
-//! Whether an expression that is kept as text mentions something of pg_temp. Read by another session, the text would mean nothing, or
-//! whatever that session has put under the name.
+//! Finds objects of pg_temp in an expression that is kept as text. In another session the text would mean nothing, or another object of
+//! the same name.
 
 use std::ffi::c_void;
 

@@ -1,4 +1,4 @@
-//! A table that is to be watched: whose it is, and how a change of its columns is told in a trigger's WHEN.
+//! A table that is to be watched: its owner, and the comparison of its columns in a trigger's WHEN.
 
 use pgrx::prelude::*;
 use pgrx::spi::{SpiClient, quote_identifier, quote_qualified_identifier};

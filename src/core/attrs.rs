@@ -62,7 +62,7 @@ impl FlatAttrs {
         Self::flatten(pairs.iter().map(|(name, value)| (name.as_str(), value)), options)
     }
 
-    /// The same for names that are somebody else's.
+    /// The same for names that are borrowed.
     ///
     /// # Errors
     /// As [`FlatAttrs::from_pairs`].

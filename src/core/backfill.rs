@@ -1,12 +1,12 @@
 //! The decisions of a backfill: its priority, where a call begins, and what its next chunk is.
 
-/// Below the triggers' 0, so that what is fresh goes first and `backfill_share` bounds it.
+/// Below the triggers' 0, so that new changes are sent first and `backfill_share` limits the backfill.
 pub const PRIORITY: i16 = -10;
 
 /// The fewest and the most rows of a chunk. Its rows are locked for as long as it takes.
 pub const CHUNK_ROWS: std::ops::RangeInclusive<i32> = 1..=100_000;
 
-/// With so many rows that others had locked, none are read before some of those could be sent: they are kept in one row of a table.
+/// While so many locked rows wait, no further rows are read. Their ids are kept in one row of a table.
 pub const LOCKED_AT_MOST: usize = 10_000;
 
 /// After so many rows that are all still locked the others are not tried at once: a statement that has locked the whole table may take
@@ -82,7 +82,7 @@ pub enum NextRead {
     Finish,
 }
 
-/// `at_end`: no row follows. `locked`: so many wait to be tried again.
+/// `at_end`: no row follows. `locked`: how many locked rows wait to be tried again.
 #[must_use]
 pub const fn next(at_end: bool, locked: usize) -> NextRead {
     match (at_end, locked) {

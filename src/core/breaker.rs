@@ -35,7 +35,7 @@ pub enum Admission {
 pub struct Opening {
     /// When it opened.
     pub since: Timestamp,
-    /// When the next probe goes out.
+    /// When the next probe is sent.
     pub next_try_at: Timestamp,
     /// What was wrong, for a person.
     pub reason: String,

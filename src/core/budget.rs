@@ -67,7 +67,7 @@ impl RetryBudget {
         self.filled_at.unwrap_or(now).plus(wait).max(now)
     }
 
-    /// A retry goes out.
+    /// A retry is sent.
     pub fn spend(&mut self) {
         self.saved = self.saved.saturating_sub(RETRY);
     }

@@ -114,7 +114,7 @@ impl DeadLetter {
 }
 
 /// An id for a dead letter whose own is taken, below all that the sequence gives: so it is older than whatever is enqueued from now on.
-/// Later ones are higher; those of one moment are told apart by `number`, and those of other sessions by `jitter`, from 0 to 1.
+/// Later ones are higher. `number` distinguishes those of one moment, and `jitter`, from 0 to 1, those of other sessions.
 #[must_use]
 pub fn spare_id(unix_micros: i64, number: usize, jitter: f64) -> i64 {
     let number = i64::try_from(number).unwrap_or(i64::MAX);
@@ -130,7 +130,7 @@ const SPARE_STEP: i64 = 1024;
 /// The last microsecond (of the year 2112) that has any below 0.
 const MOMENTS: i64 = i64::MAX / 2 / SPARE_STEP - 1;
 
-/// A value that could not be kept as it was, as text; nobody sends it, because its name is empty.
+/// A value that could not be kept as it was, as text. It is never sent, because its name is empty.
 #[must_use]
 pub fn unsendable_text(text: &str) -> Value {
     let mut kept = Map::new();

@@ -15,7 +15,7 @@ pub struct ClientCode(Arc<str>);
 
 impl ClientCode {
     /// Accepts 1 to 63 of `a`–`z`, `0`–`9` and `-`, the first and the last not a hyphen, and nothing else: neither
-    /// case nor white space is mended, because a code that was typed wrongly may be someone else's.
+    /// case nor white space is corrected, because a mistyped code may be another customer's.
     ///
     /// # Errors
     /// [`Error::InvalidClientCode`] for anything else, and for a label that starts with `xn--`: such a label stands

@@ -79,7 +79,7 @@ impl<T> Collected<T> {
         })
     }
 
-    /// What the subtransaction has collected belongs to its parent from now on: it goes with the parent if that aborts.
+    /// What the subtransaction has collected belongs to its parent from now on, and is discarded if the parent aborts.
     pub fn hand_over(&mut self, subtransaction: u32, parent: u32) {
         let Some(inner) = self.levels.pop_if(|level| level.subtransaction == subtransaction) else {
             return;

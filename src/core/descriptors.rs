@@ -4,7 +4,7 @@
 /// So many are left to Postgres and to what the network needs beside its sockets. A worker has some forty files open.
 pub const RESERVED: u64 = 128;
 
-/// A worker may have so many, if the system lets it: more than the most requests in flight and as many idle connections.
+/// The file descriptors that a worker asks for: more than the most requests in flight and as many idle connections.
 pub const WANTED: u64 = 4_096;
 
 /// How many of `wanted` requests may be in flight at a time where a process may have `limit` files open. One always may.

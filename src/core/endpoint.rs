@@ -8,7 +8,7 @@ use crate::client_code::ClientCode;
 use crate::error::{Error, Excerpt};
 use crate::limits::{CLIENT_CODE_BYTES, ENDPOINT_URL_BYTES};
 
-/// What stands for the client code in a template.
+/// The placeholder of the client code in a template.
 const PLACEHOLDER: &str = "{client}";
 
 /// A client code to try a template with. It begins with a letter, so that it is no part of an IPv4 address; that it
@@ -19,7 +19,7 @@ const SAMPLE: &str = "sample-code-0";
 ///
 /// What an endpoint promises: whatever the client code, the URL is a valid one in canonical form, of the same scheme,
 /// port and host, save for whole labels of the host that are the code, and without credentials, query and fragment.
-/// So a client code cannot choose where the data goes beyond what whoever set the template meant it to.
+/// So a client code cannot change where the data is sent beyond what the template admits.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
     template: Arc<str>,
@@ -165,7 +165,7 @@ impl Way {
     /// The way to the URL of a request.
     #[must_use]
     pub fn of(url: &str) -> Self {
-        // The query is most of a URL, and says nothing of where it goes.
+        // The query is most of a URL, and does not say where it is sent.
         let base = url.split_once(['?', '#']).map_or(url, |(base, _)| base);
         Url::parse(base).map_or(Self::Refused, |url| way_to(&url))
     }

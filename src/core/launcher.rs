@@ -22,7 +22,7 @@ pub type Database = u32;
 /// no extension.
 pub const LOOKING: usize = 2;
 
-/// A worker that has not found out after that long (it waits for somebody's lock) no longer keeps others from being started.
+/// A worker that has not found out after that time, because it waits for a lock, no longer keeps others from being started.
 const LOOKING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A worker that ran that long did not fail at its start.
@@ -76,9 +76,9 @@ pub enum LauncherAction {
 pub enum ServiceState {
     /// It has one.
     Running,
-    /// It gets one as soon as others have looked around.
+    /// It gets one as soon as other workers have looked for the extension.
     Due,
-    /// A statement runs that wants nobody in the database.
+    /// A statement holds the database.
     Held,
     /// `max_worker_processes` is used up; the next try is at that time.
     NoProcess(Timestamp),
@@ -165,7 +165,7 @@ impl Launcher {
         self.interval = interval;
     }
 
-    /// These are the databases that may have a worker; all others may not, or are gone.
+    /// Sets the databases that may have a worker. All others may not, or were dropped.
     pub fn set_databases(&mut self, eligible: &BTreeSet<Database>, now: Timestamp) {
         for &database in eligible {
             let entry = self
@@ -218,7 +218,7 @@ impl Launcher {
         }
     }
 
-    /// What is to be done now, one thing at a time: `None` when there is nothing. `held` are the databases in which nobody may be.
+    /// The next action; `None`: there is none. `held` are the databases that statements hold.
     pub fn next(&mut self, held: &BTreeSet<Database>, now: Timestamp) -> Option<LauncherAction> {
         if let Some(database) = self.forgotten.pop_first() {
             return Some(LauncherAction::Forget(database));
@@ -258,7 +258,7 @@ impl Launcher {
         }
     }
 
-    /// It could not be started; whether a person should be told.
+    /// Notes that a worker could not be started. Returns whether the log should have a warning.
     pub fn refused(&mut self, database: Database, refusal: Refusal, now: Timestamp) -> bool {
         match refusal {
             Refusal::NoProcess => {
@@ -352,7 +352,7 @@ impl Launcher {
         if self.looking(now) < LOOKING {
             return Some(room);
         }
-        // An end or a find is told; only patience that runs out is not.
+        // An end or a find wakes the launcher. Only the end of a waiting time does not.
         let patience = self.looking_since(now).map(|since| since.plus(LOOKING_PATIENCE)).min();
         patience.map(|at| at.max(room))
     }

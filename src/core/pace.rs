@@ -14,7 +14,7 @@ pub const BEAT: Duration = Duration::from_millis(4);
 /// So many turns may come at once after a while without.
 pub const AT_ONCE: u32 = 10;
 
-/// For so long after a turn that has found commits, more of them are expected. A backlog without them is drained without rests.
+/// The time after a turn with commits in which more commits are expected. A backlog without commits is drained without rests.
 const EXPECTED: Duration = Duration::from_millis(20);
 
 /// How many turns there have been lately.
@@ -29,7 +29,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Takes note of a turn that has ended, and whether it was told of commits.
+    /// Notes that a turn has ended, and whether commits had woken it.
     pub fn turn(&mut self, ended: Timestamp, commits: bool) {
         let most = BEAT * AT_ONCE;
         let passed = self.last.map_or(most, |last| ended.since(last)) + self.saved;

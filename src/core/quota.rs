@@ -17,7 +17,7 @@ pub const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 /// A block is at most this part of the quota.
 pub const BLOCK_SHARE: u64 = 100;
 
-/// A block is at least so many requests, where that is no more than [`BLOCK_SHARE`] admits: single updates, each after
+/// The smallest block, in requests, where [`BLOCK_SHARE`] admits as many: single updates, each after
 /// the other, then seldom wait for a reservation.
 pub const SMALL_BLOCK: u64 = 16;
 
@@ -165,7 +165,7 @@ impl Quota {
         }
     }
 
-    /// The block that is reserved in advance at a pace of so many requests a second.
+    /// The block that is reserved in advance at this pace, in requests a second.
     fn block(self, pace: u64) -> u64 {
         pace.max(SMALL_BLOCK).min(self.limit.all / BLOCK_SHARE)
     }
@@ -254,7 +254,7 @@ impl Ledger {
         unused
     }
 
-    /// The clock was set, and what counts moves along with it by so many minutes.
+    /// The clock was set: the minutes that count move along with it.
     pub fn follow(&mut self, minutes: i64) {
         self.current = self.current.plus(minutes);
         self.past = std::mem::take(&mut self.past)
@@ -413,7 +413,7 @@ impl Ledger {
         if over == 0 {
             return by_pace;
         }
-        // Each full quota takes a day; the rest goes as the minutes of the last day are over.
+        // Each full quota takes a day. The rest is sent as the minutes of the last day end.
         let limit = self.quota.limit.all.max(1);
         let days = (over - 1) / limit;
         let rest = over - days * limit;

@@ -58,7 +58,7 @@ impl MethodPolicy {
     }
 }
 
-/// One request to Target. It holds no token: that is a header, which whoever sends the request adds.
+/// One request to Target. It holds no token: the token is a header, which the sender adds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
     /// GET or POST.
@@ -261,7 +261,7 @@ fn pair_bytes(name: &str, value: &str) -> usize {
     "&".len() + PREFIX.len() + encoded_bytes(name) + "=".len() + encoded_bytes(value)
 }
 
-/// Whether a byte stands for itself: the unreserved characters of RFC 3986, section 2.3.
+/// Whether a byte is not percent-encoded: the unreserved characters of RFC 3986, section 2.3.
 ///
 /// Every other byte of the UTF-8 text becomes `%XX`. That is more than a URL demands, and is right for all readers:
 /// `&`, `=`, `#`, `+` and `%` would change the meaning, and a space as `%20` is a space both to a reader of URLs and

@@ -76,7 +76,7 @@ pub struct ClientSettings {
     pub timeout: Duration,
 }
 
-/// A setting that cannot be.
+/// A setting with an invalid value.
 #[derive(Debug, Clone, PartialEq, Error)]
 pub enum SettingError {
     /// The code, endpoint, method or array style, which have rules of their own.
@@ -87,9 +87,9 @@ pub enum SettingError {
     OutOfRange {
         /// The column and parameter.
         setting: &'static str,
-        /// What it must be.
+        /// The valid values.
         rule: &'static str,
-        /// What it is.
+        /// The value.
         value: String,
     },
     /// The token cannot be sent in a header. Its text is not kept here.
@@ -101,7 +101,7 @@ impl ClientRow {
     /// Checks every column.
     ///
     /// # Errors
-    /// The first column that cannot be; the message never holds the token.
+    /// The first column that is invalid; the message never holds the token.
     pub fn check(self) -> Result<ClientSettings, SettingError> {
         let code = ClientCode::parse(&self.client_code)?;
         let endpoint = Endpoint::parse(&self.endpoint)?;

@@ -15,7 +15,7 @@ use crate::verdict::Outcome;
 /// One answered (or failed) request, as the table `response` keeps it.
 #[derive(Debug, Clone)]
 pub struct ResponseRecord {
-    /// Whose profile.
+    /// The profile.
     pub key: ProfileKey,
     /// The outbox entries that were merged into the request.
     pub outbox_ids: Vec<i64>,
@@ -48,9 +48,9 @@ pub struct ResponseRecord {
 pub struct Accepted {
     /// Its outbox id.
     pub id: i64,
-    /// Whose it is.
+    /// The client that the entry belongs to.
     pub client: ClientCode,
-    /// As what it was read: it goes only if it still is that.
+    /// Its version when it was read: the entry is deleted only if it still has that.
     pub version: i64,
 }
 
@@ -59,9 +59,9 @@ pub struct Accepted {
 pub struct Retry {
     /// Its outbox id.
     pub id: i64,
-    /// Whose it is.
+    /// The client that the entry belongs to.
     pub client: ClientCode,
-    /// As what it was read: the failure counts against that.
+    /// Its version when it was read: the failure counts only against that.
     pub version: i64,
     /// Attempts that count against it.
     pub attempts: u32,
@@ -76,9 +76,9 @@ pub struct Retry {
 pub struct Dead {
     /// Its outbox id.
     pub id: i64,
-    /// Whose it is.
+    /// The client that the entry belongs to.
     pub client: ClientCode,
-    /// As what it was read, if all of it was: it goes only if it still is that.
+    /// Its version when it was read, if all of it was: the entry is deleted only if it still has that.
     pub version: Option<i64>,
     /// Attempts that count against it.
     pub attempts: u32,
@@ -95,11 +95,11 @@ pub struct Dead {
 /// What a settlement has left as it was, because others have changed or locked it.
 #[derive(Debug, Default)]
 pub struct Left {
-    /// Entries that somebody has locked, and those that were sent with them: they are settled later.
+    /// Entries that another session has locked, and those that were sent with them: they are settled later.
     pub locked: BTreeSet<i64>,
-    /// Entries that somebody has changed since they were read: they are other entries by now, and are sent.
+    /// Entries that were changed since they were read: they count as new entries, and are sent.
     pub changed: BTreeSet<i64>,
-    /// Clients whose row somebody has locked: they are paused later.
+    /// Clients whose row is locked: they are paused later.
     pub pauses: BTreeSet<ClientCode>,
     /// The ids of the responses of the batch, in its order.
     pub responses: Vec<i64>,
@@ -108,7 +108,7 @@ pub struct Left {
 /// A part of a client's quota that is set aside for requests of one minute.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
-    /// Whose quota.
+    /// The client whose quota it is.
     pub client: ClientCode,
     /// The minute in which it can be used.
     pub minute: Minute,
@@ -157,7 +157,7 @@ impl Activity {
 /// Attributes that Target has, or may have: dead letters of the profile that are older than the entries which set them no longer do.
 #[derive(Debug, Clone)]
 pub struct Arrived {
-    /// Whose profile.
+    /// The profile.
     pub key: ProfileKey,
     /// The outbox ids in the request, in their order.
     pub ids: Vec<i64>,
@@ -165,7 +165,7 @@ pub struct Arrived {
     pub attrs: FlatAttrs,
 }
 
-/// Responses of so many bytes are a full batch.
+/// The size of the responses, in bytes, from which a batch is full.
 const BATCH_BYTES: usize = 1024 * 1024;
 
 /// Everything that one transaction of the worker settles.

@@ -6,7 +6,7 @@ use crate::breaker::Opening;
 use crate::quota::{Class, Count, Ledger, Minute, Quota};
 use crate::time::Timestamp;
 
-/// The minutes from whose requests the pace is taken that a forecast goes by.
+/// The minutes whose requests give the pace of a forecast.
 const PACE_MINUTES: i64 = 10;
 
 /// Whether this server and database send at all.
@@ -29,7 +29,7 @@ pub enum Server {
 pub struct Pause {
     /// Since when.
     pub at: Timestamp,
-    /// Target answered 401 or 403; else somebody called `pause`.
+    /// Target answered 401 or 403; otherwise an administrator called `pause`.
     pub unauthorized: bool,
     /// For a person.
     pub reason: Option<String>,
@@ -118,7 +118,7 @@ pub struct ClientStatus {
     pub quota_left: u64,
     /// When there may be more again, if there may be none now.
     pub quota_resumes_at: Option<Timestamp>,
-    /// How long it takes to send what waits; `None`: nothing goes out, or not yet long enough to tell.
+    /// How long it takes to send what waits; `None`: nothing is sent, or not yet long enough for a forecast.
     pub forecast: Option<Duration>,
 }
 

@@ -64,7 +64,7 @@ impl Following {
         }
     }
 
-    /// They have moved by so many.
+    /// The minutes by which they have moved.
     pub fn moved(&mut self, minutes: i64) {
         self.behind = self.behind.saturating_sub(minutes.saturating_mul(MINUTE_MICROS));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// A point in time: microseconds since 1970-01-01 00:00 UTC, may be negative.
 ///
-/// The core never reads a clock; whoever calls it says what time it is.
+/// The core never reads a clock; its caller passes the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -26,7 +26,7 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX)))
     }
 
-    /// How long ago `earlier` was, zero when it lies in the future (a clock that stepped back).
+    /// The time since `earlier`; zero when that is in the future, after a clock was set back.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }

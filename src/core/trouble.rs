@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-/// Where a trouble comes from, the worst first. It is over when that very thing has gone well.
+/// Where an error comes from, the worst first. It is over when that step succeeds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// A turn of the worker ended early: nothing is sent.
@@ -32,7 +32,7 @@ pub enum Source {
     Publication,
 }
 
-/// A trouble that changes more often than so many times is told of no more until it is over.
+/// An error whose text changes more often is not logged again until it is over.
 const TEXTS_TOLD: usize = 8;
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Troubles {
         is_news
     }
 
-    /// That has gone well; what stood until now, if anything did.
+    /// That step has succeeded. Returns the error that stood until now, if there was one.
     pub fn is_over(&mut self, source: Source) -> Option<Over> {
         let Trouble { text, times, .. } = self.standing.remove(&source)?;
         Some(Over { text, times })

@@ -26,7 +26,7 @@ impl Drain {
             .map(|(code, _)| code)
     }
 
-    /// Takes the ledger of a client from what is stored, which somebody may have mended. Not between a claim and its
+    /// Takes the ledger of a client as it is stored, since an administrator may have corrected it. Not between a claim and its
     /// sending.
     pub fn reload_ledger(&mut self, code: &ClientCode, charged: &[(Minute, Count)], now: Timestamp) {
         if let Some(client) = self.clients.get_mut(code) {
@@ -54,7 +54,7 @@ impl Drain {
         if count.is_zero() {
             return;
         }
-        // Reserved for a client that is gone: the rest of the minute counts as sent.
+        // Reserved for a client that was removed: the rest of the minute counts as sent.
         let Some(client) = self.clients.get_mut(&code) else {
             return;
         };

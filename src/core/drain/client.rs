@@ -19,11 +19,11 @@ use crate::time::Timestamp;
 /// So many lanes of a client are looked into at a time: with more, other clients would wait.
 pub(super) const LANES: usize = 64;
 
-/// So many deliveries of a client may wait until somebody gives their entries free. Beyond it nothing more is sent: it could
+/// The deliveries of a client that may wait for locked entries. With more, nothing is sent: it could
 /// not be settled either.
 pub const UNSETTLED_LIMIT: usize = 1_000;
 
-/// Of so many profiles of a client it is remembered which parts of a split update have arrived. Those beyond are sent again
+/// The profiles of a client of which it is remembered which parts of a split update have arrived. Others are sent again
 /// as a whole.
 const PARTIAL_LIMIT: usize = 64;
 
@@ -45,7 +45,7 @@ pub(super) struct Client {
     pub(super) refused: bool,
     /// What it needs written cannot be: nothing is sent until it can.
     pub(super) held: bool,
-    /// Deliveries whose entries somebody has locked: they have ended and cannot be settled.
+    /// Deliveries that have ended and cannot be settled, because their entries are locked.
     pub(super) unsettled: usize,
     /// Highest priority first.
     pub(super) lanes: BTreeMap<Reverse<i16>, Lane>,
@@ -61,7 +61,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Whether somebody has done something about what it failed with: its row says something else than when it was registered.
+    /// Whether an administrator has changed what the client failed with, since it was registered.
     pub(super) fn is_cured(&self, endpoint: &str, auth_token: Option<&Secret>, resumed_at: Option<Timestamp>) -> bool {
         self.settings.endpoint.template() != endpoint
             || self.settings.auth_token.as_ref() != auth_token
@@ -208,7 +208,7 @@ impl Client {
         }
     }
 
-    /// When an entry that nobody knows of yet may go out; `None`: not before something else happens.
+    /// When an entry that is not read yet may be sent; `None`: not before something else happens.
     pub(super) fn open_at(&self, places: Places, now: Timestamp) -> Option<Timestamp> {
         let admitted_at = self.admitted_at(places, now)?;
         let quota_at = [Class::Fresh, Class::Backfill]
@@ -275,7 +275,7 @@ impl Client {
         self.partial.remove(key);
     }
 
-    /// Another endpoint knows nothing of what the old one was told.
+    /// A new endpoint has received nothing of what the old one has.
     pub(super) fn forget_all_arrived(&mut self) {
         self.partial.clear();
     }

@@ -32,7 +32,7 @@ impl Drain {
         }
     }
 
-    /// What counts against the quotas has moved by so many minutes, in the table too. Not between a claim and its sending.
+    /// The minutes that count against the quotas have moved, in the table too. Not called between a claim and its sending.
     pub fn move_ledgers(&mut self, minutes: i64, batch: &mut Batch) {
         for client in self.clients.values_mut() {
             client.ledger.follow(minutes);

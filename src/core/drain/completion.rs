@@ -97,7 +97,7 @@ impl Delivery {
 }
 
 impl Drain {
-    /// Takes note of how a request ended. What must be stored goes into `batch`; the answer is the next request of
+    /// Notes how a request ended. What must be stored is added to `batch`. Returns the next request of
     /// the same delivery, if its update was split. `jitter` is drawn uniformly from `[0, 1)`.
     pub fn complete(&mut self, report: Report, now: Timestamp, jitter: f64, batch: &mut Batch) -> Option<Dispatch> {
         self.advance_ledgers(now);
@@ -222,7 +222,7 @@ impl Drain {
                 self.clients.values().map(Client::remembered).sum::<usize>(),
             );
             if remembered > REMEMBERED {
-                // The one that goes on is the one that needs it.
+                // The delivery that continues needs it.
                 self.clients
                     .values_mut()
                     .for_each(|client| client.forget_arrived_but(key));

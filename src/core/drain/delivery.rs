@@ -51,7 +51,7 @@ pub(super) struct Delivery {
     pub(super) held: usize,
     /// It is not one of the ordinary ones, which share their memory.
     pub(super) large: bool,
-    /// For so many parts there is quota.
+    /// The number of parts that quota is reserved for.
     pub(super) parts_paid: u32,
     pub(super) parts_sent: u32,
     /// The minute that the parts are charged to, once they are.
@@ -60,7 +60,7 @@ pub(super) struct Delivery {
     pub(super) more: Option<Wait>,
     /// Its last answer has come; only the settling of it is missing.
     pub(super) ended: bool,
-    /// It could not be settled, because somebody has locked one of its entries.
+    /// It could not be settled, because one of its entries is locked.
     pub(super) unsettled: bool,
 }
 

@@ -43,7 +43,7 @@ pub struct RequestEnd {
 /// What becomes of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
-    /// Target has it: the entry goes.
+    /// Target has accepted it: the entry is deleted.
     Accepted,
     /// Sent again, not before the time given.
     Retry {

@@ -18,7 +18,7 @@ pub const HELD_BYTES: usize = 8 * 1024 * 1024;
 /// An entry that is stored in more bytes is large.
 pub const LARGE_BYTES: usize = 256 * 1024;
 
-/// Entries of a profile are merged up to here, in bytes; the rest goes with the next request.
+/// Entries of a profile are merged up to this many bytes. The rest is sent with the next request.
 pub(super) const MERGED_BYTES: usize = 4 * LARGE_BYTES;
 
 /// What a delivery takes beside its attributes and requests, and what each of its entries does.
@@ -64,7 +64,7 @@ impl Holding {
     }
 }
 
-/// What an entry of so many bytes will hold: itself, and the request that is made of it, encoded, in two copies.
+/// The memory that an entry of that many bytes takes: itself, and its encoded request, in two copies.
 pub(super) const fn estimate(stored: usize) -> usize {
     let encoded = 3 * stored + 512;
     let request = if encoded < POST_BODY_BYTES {

@@ -17,7 +17,7 @@ use crate::settings::ClientSettings;
 use crate::settlement::{Accepted, Again, Batch, Ended};
 use crate::time::Timestamp;
 
-/// At most so many entries are merged into one request; the rest of the profile goes with the next. It bounds the
+/// Entries that are merged into one request at most; the rest of the profile is sent with the next. It bounds the
 /// memory that one profile can take.
 pub const MERGE_LIMIT: usize = 1_000;
 
@@ -81,7 +81,7 @@ impl Drain {
                 client.drop_arrived(&key, &mut merged);
                 Plan::of(&client.settings.endpoint, &key, &merged, client.settings.method).map(Some)
             }
-            // The entries are gone (retried by hand, discarded), or their client is: nothing to send.
+            // The entries were deleted, or their client was removed: there is nothing to send.
             _ => Ok(None),
         };
         let plan = planned.unwrap_or_else(|error: Error| {

@@ -46,7 +46,7 @@ pub struct LaneRead {
     pub from: i64,
     /// Ids up to and including this one.
     pub up_to: i64,
-    /// At most so many rows.
+    /// The most rows that are read.
     pub limit: u32,
     pub(super) part: LanePart,
 }

@@ -15,7 +15,7 @@ pub(super) struct Wait {
     pub(super) due: Timestamp,
     /// The highest priority among its entries, as far as they have been read.
     pub(super) priority: i16,
-    /// The lowest outbox id among them: the older goes first.
+    /// The lowest outbox id among them: the older profile is sent first.
     pub(super) id: i64,
     /// Its last request failed.
     pub(super) retry: bool,
@@ -93,7 +93,7 @@ impl Parked {
         }
     }
 
-    /// The one that goes last.
+    /// The one whose turn comes last.
     fn last(&self) -> Option<ProfileKey> {
         let early = self.early.values().filter_map(BTreeSet::last).max();
         let due = || self.due.values().rev().find_map(BTreeSet::last);

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use crate::attrs::FlatAttrs;
 
-/// Of so many attributes in all it is remembered that they have arrived. Beyond it others are forgotten, and sent again as a whole.
+/// The attributes that are remembered in all. With more, other updates are forgotten, and sent again as a whole.
 pub(super) const REMEMBERED: usize = 2 * crate::limits::FLAT_ATTRS;
 
 /// Attributes that have arrived. Not their text, which may be megabytes: an attribute is known by 128 bits, of which two different ones
@@ -29,7 +29,7 @@ impl Partial {
     /// Leaves out of `attrs` what has arrived.
     pub(super) fn drop_from(&mut self, attrs: &mut FlatAttrs) {
         attrs.drop_where(|name, value| self.0.get(&hash(&name)) == Some(&fingerprint(name, value)));
-        // What is sent now is not known to be there until it is accepted.
+        // What is sent now counts as arrived only once it is accepted.
         for (name, _) in attrs.iter() {
             self.0.remove(&hash(&name));
         }

@@ -14,7 +14,7 @@ pub(super) struct Places {
 }
 
 impl Places {
-    /// How many more a client may take that has so many requests in flight.
+    /// How many more places a client may take, given its requests in flight.
     pub(super) fn left_to(self, in_flight: usize) -> usize {
         let open = self.free.saturating_sub(self.kept);
         let (left, has) = (self.free - open, in_flight + open);
@@ -24,7 +24,7 @@ impl Places {
         open + more.max(usize::from(has == 0 && left > 0))
     }
 
-    /// A client takes one that has so many requests in flight.
+    /// A client takes a place, given its requests in flight.
     pub(super) fn take(&mut self, in_flight: usize) {
         self.free = self.free.saturating_sub(1);
         if in_flight == 0 {

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::limits::STORED_BYTES;
 
 impl Drain {
-    /// Whether the next entry of a profile (an index) is to be read, which is stored in so many bytes.
+    /// Whether to read the next entry of a profile (an index). `bytes` is its stored size.
     pub fn admit(&mut self, reading: &mut Reading, profile: usize, stored: usize) -> Admission {
         let Some(read) = reading.0.get_mut(profile) else {
             return Admission::Pass;
@@ -119,7 +119,7 @@ impl Drain {
         }
     }
 
-    /// The same when something may have ended: whoever had no room may have it now.
+    /// The same after a delivery may have ended: there may be room now.
     pub(super) fn recount_after_end(&mut self) {
         self.recount();
         for client in self.clients.values_mut() {

@@ -21,7 +21,7 @@ use crate::time::Timestamp;
 /// So many rows of a lane are read at a time, or more if there is room for more.
 const PAGE: u32 = 32;
 
-/// From so many profiles on that wait for their time, most of what is read is theirs: [`REVISIT_LIMIT`] rows are read at a time.
+/// With so many waiting profiles, most of the rows that are read are theirs, and [`REVISIT_LIMIT`] rows are read at a time.
 const PAGED: usize = 1_000;
 
 impl Drain {
@@ -164,7 +164,7 @@ impl Drain {
                     continue;
                 }
             };
-            // What lies too far in the future was written by a clock that was set back since.
+            // A time that is too far in the future was written before the clock was set back.
             let written = row.enqueued_at.min(now);
             let wait = Wait {
                 due: row

@@ -18,7 +18,7 @@ use crate::settlement::{Activity, Again, Batch, Dead, Left};
 use crate::step::Leap;
 use crate::time::Timestamp;
 
-/// Of the places in flight, one of so many is kept from those who have many of them.
+/// One part in so many of the places in flight is kept for clients that have few requests in flight.
 const KEPT_OF: usize = 8;
 
 /// The state of the drain; see the module's documentation for the cycle.
@@ -130,7 +130,7 @@ impl Drain {
                     if cured || paused {
                         client.forgive();
                     }
-                    // Its row may say otherwise as long as somebody keeps it locked.
+                    // Its row may still say otherwise, while another session has it locked.
                     client.refused &= !cured && !paused;
                     let paused = paused || client.refused;
                     self.look_for_lanes |= client.paused && !paused;
@@ -279,7 +279,7 @@ impl Drain {
         locked
     }
 
-    /// What a client needs written cannot be, because somebody has locked its rows: nothing of it is sent until
+    /// What has to be written for a client cannot be, because its rows are locked. Nothing of it is sent until
     /// [`Drain::give_free`].
     pub fn hold(&mut self, code: &ClientCode) {
         if let Some(client) = self.clients.get_mut(code) {
@@ -294,7 +294,7 @@ impl Drain {
         }
     }
 
-    /// Whether the row of this client is still to say that it is paused: somebody may have cured it meanwhile.
+    /// Whether the client is still to be paused: an administrator may have resumed or changed it meanwhile.
     pub fn is_refused(&self, code: &ClientCode) -> bool {
         self.clients.get(code).is_some_and(|client| client.refused)
     }

@@ -84,7 +84,7 @@ fn _workers() -> TableIterator<
     TableIterator::new(rows)
 }
 
-/// What the worker has told of itself, or why it does not send.
+/// The worker's report, or why there is no worker.
 fn error_of(report: &reports::WorkerReport) -> String {
     let error = report.last_error();
     if error.is_empty() && report.state == reports::State::NotAdopted {

@@ -61,7 +61,7 @@ pub fn registered(code: &str) -> Result<Rc<ClientSettings>, Fault> {
     })
 }
 
-/// The same for a row that is being written: whatever is wrong with the table of clients, it is no error of the write.
+/// The same for a row that is being written: an error of the table `client` must not be an error of the write.
 ///
 /// # Errors
 /// As [`registered`], and what Postgres says.

@@ -31,7 +31,7 @@ pub fn draw() -> Result<i64, Fault> {
     })
 }
 
-/// An id for an entry of a row that is being written, whatever is wrong with the sequence. The first one in a transaction is drawn in
+/// An id for an entry of a row that is being written. An error of the sequence does not fail the write. The first id in a transaction is drawn in
 /// a subtransaction (which has no id): it may wait for a lock.
 ///
 /// # Errors

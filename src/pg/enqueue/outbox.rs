@@ -82,7 +82,7 @@ fn insert_by_statement(rows: &[OutboxRow<'_>]) -> Result<Option<i64>, Fault> {
                 }
                 Ok(first)
             })?;
-            // Not at the commit, which would fail, and where whoever commits would run it.
+            // Now, and not at the commit, which a violation would fail and which has the rights of the session.
             if let Some(outbox) = Outbox::find() {
                 deferred::check_now(client, outbox.table)?;
             }

@@ -52,7 +52,7 @@ fn owner_of_locked(table: &CStr) -> Result<pg_sys::Oid, Fault> {
     }
 }
 
-/// As the owner of the outbox, for `work` that runs nobody's code and looks up no name: nothing is locked and no setting changed before.
+/// As the owner of the outbox, for `work` that runs no code of a user's and looks up no name: nothing is locked, and no setting changes.
 ///
 /// # Errors
 /// As [`as_owner`].
@@ -74,7 +74,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// By what belongs to the extension, whatever it is called now. `None`: it does not exist (any more).
+    /// Finds it among the relations of the extension, also under another name. `None`: it does not exist.
     pub fn find() -> Option<Self> {
         thread_local! {
             static OUTBOX: Known<Outbox> = const { Known::new() };

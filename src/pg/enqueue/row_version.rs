@@ -37,7 +37,7 @@ pub unsafe fn newest(data: &pg_sys::TriggerData, given: pg_sys::HeapTuple) -> Ne
             return Newest::Given;
         }
     }
-    // What fails here has failed for whoever wrote the newer version, or would have: the write does not fail for it.
+    // What fails here has failed for the write of the newer version, or would have. This write does not fail for it.
     subtransaction::attempt(AssertUnwindSafe(|| {
         // SAFETY: the caller's promise.
         unsafe { follow(data, given) }

@@ -53,7 +53,7 @@ pub fn databases_at_commit() {
     }
 }
 
-/// What this session holds is released when this transaction ends. `false`: there is no end to be told of.
+/// Releases the holds of this session when this transaction ends. `false`: no transaction has begun.
 pub fn release_at_end() -> bool {
     let registered = register();
     if registered {

@@ -1,7 +1,7 @@
 //! ALTER … RENAME and SET SCHEMA, where they would take a name away that something of ours goes by.
 //!
 //! The names of the extension's own objects stand in its functions and in the worker's statements: renaming one is refused, with the library
-//! preloaded. A watched column is read by its name, while the WHEN of its trigger follows the column itself: renaming it is told.
+//! preloaded. A watched column is read by its name, while the WHEN of its trigger follows the column itself: the session is warned of a rename.
 
 use std::ffi::{CStr, c_void};
 
@@ -39,7 +39,7 @@ pub unsafe fn before(statement: *mut pg_sys::Node) {
         } else {
             return;
         };
-        // Scripts of the extension may; and whoever may change the catalog may this.
+        // Scripts of the extension may, and so may a role that may change the catalog.
         if pg_sys::creating_extension || pg_sys::allowSystemTableMods || !pg_sys::IsTransactionState() {
             return;
         }
@@ -139,7 +139,7 @@ pub fn relation_name(oid: pg_sys::Oid) -> String {
     }
 }
 
-/// Called after a statement has run: whoever has renamed a column that a trigger of ours reads by its name is told.
+/// Called after a statement has run. Warns of the rename of a column that one of the extension's triggers reads by its name.
 ///
 /// # Safety
 /// A valid statement, which has run.

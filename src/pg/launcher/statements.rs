@@ -5,7 +5,7 @@
 //! RENAME` and `SET TABLESPACE`, and `CREATE DATABASE … TEMPLATE` would fail after five seconds. So before such a statement runs, the
 //! session takes a hold of the database, waits until its worker has gone, and releases the hold when its transaction ends.
 //!
-//! Only for whoever owns the database: nobody else can make its worker pause, since for him the statement fails anyway.
+//! Only for the owner of the database: for another role the statement fails, so it must not stop the worker.
 
 use std::ffi::{CStr, c_char};
 use std::time::{Duration, Instant};

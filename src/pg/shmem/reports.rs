@@ -218,7 +218,7 @@ impl WorkerReport {
     }
 }
 
-/// The slot is another database's from now on, 0 for nobody's.
+/// Gives the slot to another database; 0: it is free.
 pub fn begin(slot: usize, database: u32) {
     REPORTS.exclusive().slots[slot] = WorkerReport {
         database,

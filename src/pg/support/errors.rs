@@ -63,7 +63,7 @@ pub enum Fault {
     /// A table of the extension that is not there, or was taken out of it (ALTER EXTENSION … DROP TABLE).
     #[error("target_profile.{0} is not a table of extension target_profile")]
     NoTable(String),
-    /// Postgres has raised no error, and has not done what it was told.
+    /// A statement has changed fewer rows than it had to, without an error.
     #[error("{statement} target_profile.{table} left out rows: a trigger or rule on the table suppresses them")]
     Suppressed {
         /// With its preposition.
@@ -155,7 +155,7 @@ pub enum WatchFault {
     /// It was dropped meanwhile.
     #[error("there is no table with OID {0}")]
     NoTable(u32),
-    /// A view, a foreign table, or whatever else has no such triggers.
+    /// A view, a foreign table, or another relation without such triggers.
     #[error("only tables can be watched")]
     NotTable {
         /// Its name.

@@ -53,7 +53,7 @@ const WORK: [Pin; 17] = [
     (c"temp_file_limit", c"-1"),
 ];
 
-/// No table is scanned as a whole, whatever the statistics say: those of a queue are wrong most of the time. What the planner is told
+/// No plan depends on statistics, which are wrong for a queue most of the time: no table is scanned as a whole. What the planner is told
 /// about the machine is fixed, since there is nothing for it to choose.
 const PLANS: [Pin; 17] = [
     (c"enable_seqscan", c"off"),

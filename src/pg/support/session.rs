@@ -47,7 +47,7 @@ pub fn transaction_timeout() -> Option<u32> {
     value?.parse().ok().filter(|limit| *limit > 0)
 }
 
-/// Runs `work` with other settings. Afterwards all settings are those of the session again, whatever code of others has run and has set.
+/// Runs `work` with other settings. Afterwards all settings are those of the session again, also those that code of others has set.
 pub fn with_settings<T>(settings: &[(&CStr, &CStr)], work: impl FnOnce() -> T) -> T {
     // SAFETY: a nesting level for settings, as functions with SET clauses have one. An error in `work` ends it with the (sub)transaction.
     unsafe {

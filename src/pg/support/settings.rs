@@ -10,12 +10,12 @@ use target_profile_client::Options;
 use target_profile_core::drain::Limits;
 use target_profile_core::secret::Secret;
 
-/// Databases that may get a worker; empty: all that have the extension, since whoever creates it wants it to work.
+/// Databases that may get a worker; empty: all that have the extension.
 static DATABASES: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 /// Seconds. Only for what nobody announces: databases that appear otherwise than by a statement on this server. A look at the list
 /// of databases each minute costs next to nothing.
 static DISCOVERY_INTERVAL: GucSetting<i32> = GucSetting::<i32>::new(60);
-/// On by default: whoever preloads the library wants it to work.
+/// On by default, since the library was preloaded on purpose.
 static ENABLED: GucSetting<bool> = GucSetting::<bool>::new(true);
 /// Requests. 256 at 50 ms are 5,000 a second, far above what the quota sustains (11.6 a second), and well below the 1,024 file
 /// descriptors that a process often has.

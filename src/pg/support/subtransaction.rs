@@ -69,7 +69,7 @@ pub fn message(error: Box<CaughtError>) -> String {
         {
             report.message().to_owned()
         }
-        // A fault of this library; whoever writes a row has no part in it.
+        // A fault of this library must not fail the write of a row.
         CaughtError::RustPanic { ereport, .. } => ereport.message().to_owned(),
         other => other.rethrow(),
     }

@@ -1,8 +1,8 @@
 //! Functions of Postgres that every row calls, many under one guard.
 //!
 //! pgrx's bindings set a jump buffer for each call, so that an error of Postgres becomes a panic of Rust. For functions this small
-//! that costs as much as what they do. Here they are declared as Postgres has them: whoever calls one that can fail does so within
-//! [`guarded`], and what is called there must own nothing that has to be dropped, as an error jumps over it.
+//! that costs as much as what they do. Here they are declared as PostgreSQL has them: those that can fail are called within
+//! [`guarded`], and the code in it must own nothing that has to be dropped, since an error jumps over it.
 
 use std::ffi::CStr;
 
@@ -83,7 +83,7 @@ unsafe extern "C-unwind" {
     /// access/genam.h: as `table_close`.
     pub fn index_close(index: pg_sys::Relation, lock: pg_sys::LOCKMODE);
 
-    /// catalog/index.h: what an index is like, for whoever puts rows into it; palloc'd.
+    /// catalog/index.h: the description of an index that inserting rows needs; palloc'd.
     pub fn BuildIndexInfo(index: pg_sys::Relation) -> *mut pg_sys::IndexInfo;
 
     /// access/genam.h: a row of a table into one of its indexes. `false`: it may be there already, where that was asked for.

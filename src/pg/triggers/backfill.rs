@@ -420,7 +420,7 @@ impl Chunk<'_> {
         }
     }
 
-    /// As a trigger does it; but told once a chunk for each kind of fault.
+    /// Buries a row as a trigger does, but warns once a chunk for each kind of fault.
     fn bury(&mut self, fault: &Fault, row: &FetchedRow, values: &[(&str, Value)]) -> Result<(), Fault> {
         self.done.invalid += 1;
         let origin = &self.reading.origin;

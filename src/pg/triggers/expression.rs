@@ -41,7 +41,7 @@ pub fn condition(text: &str) -> Result<Condition, Fault> {
 
 /// The id of a row, as an expression over its columns.
 pub struct ParsedId {
-    /// The expression as Postgres writes it: whatever the `search_path`, it means the same.
+    /// The expression as PostgreSQL deparses it. Its meaning does not depend on the `search_path`.
     pub text: String,
     /// The columns that it is made of.
     pub columns: Vec<String>,
@@ -87,7 +87,7 @@ pub fn id(table: pg_sys::Oid, text: &str) -> Result<ParsedId, Fault> {
             ));
         }
         let context = pg_sys::deparse_context_for(c"new".as_ptr(), table);
-        // A name that is not qualified is one of pg_catalog then, whoever reads it: what is in pg_temp was refused.
+        // Then a name that is not qualified is one of pg_catalog in every session: objects of pg_temp were refused.
         // A constant is written as it will be read.
         let text = with_settings(&TEXT, || {
             with_pinned_path(|| backend::string(pg_sys::deparse_expression(expression, context, false, false)))

@@ -50,9 +50,9 @@ impl IdExpression {
 
     /// The id of a row of the table; `None`: it is NULL. Computed in a subtransaction: an error of it must not be one of the write.
     ///
-    /// With the rights of whoever writes the row, as the rest of the trigger, its WHEN, or a trigger function of the owner's own: whoever
-    /// writes into a table trusts its owner. So he may not bring along anything that the expression takes for something else: not
-    /// in his `search_path`, and not in his pg_temp.
+    /// It runs with the rights of the session that writes the row, as the trigger's WHEN or a trigger function of the owner's does: a session
+    /// that writes into a table trusts its owner. In turn, the session must not change what the expression means, neither by its
+    /// `search_path` nor by its pg_temp.
     ///
     /// # Errors
     /// It cannot be computed.

@@ -238,7 +238,7 @@ impl<'a> Change<'a> {
         Ok(row_update::update(origin, &id, values)?.map(|update| (origin, update)))
     }
 
-    /// The row goes to the dead letters, and whoever wrote it is told: once a statement for each trigger and kind of fault. Or
+    /// Buries the row and warns the session: once a statement for each trigger and kind of fault. Or
     /// the write fails, if that is what the trigger was created for.
     fn bury(&self, fault: Fault, values: &[(&str, Value)]) -> Result<(), Fault> {
         let arguments = Arguments::of(self.trigger, self.way == Way::Collect);
@@ -345,7 +345,7 @@ thread_local! {
     static WARNED: RefCell<(i64, HashSet<(pg_sys::Oid, String)>)> = RefCell::new((0, HashSet::new()));
 }
 
-/// Whether nobody has been told this in the current statement of the client.
+/// Whether the session has not been warned of this in the current statement.
 fn first_in_statement(trigger: pg_sys::Oid, reason: &str) -> bool {
     let statement = backend::statement_start();
     WARNED.with_borrow_mut(|(current, warned)| {

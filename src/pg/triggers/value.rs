@@ -1,7 +1,7 @@
 //! A column's value as JSON, from which the core makes attributes.
 //!
 //! Scalars become text, exactly: nothing goes through a float, and nothing depends on a session's settings where another session
-//! could have other ones. Runs with the rights of whoever writes the row: output functions and casts to json may be theirs.
+//! could have other ones. Runs with the rights of the session that writes the row: output functions and casts to json may be a user's.
 
 use std::ffi::CStr;
 
@@ -291,7 +291,7 @@ unsafe fn call(function: u32, datum: pg_sys::Datum) -> pg_sys::Datum {
     unsafe { pg_sys::OidFunctionCall1Coll(pg_sys::Oid::from(function), pg_sys::InvalidOid, datum) }
 }
 
-/// ISO 8601, a point in time in UTC, whatever DateStyle and TimeZone are.
+/// ISO 8601, and UTC for a point in time. DateStyle and TimeZone do not matter.
 ///
 /// # Safety
 /// As [`to_json`], for the date and time types.

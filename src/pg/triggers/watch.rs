@@ -116,7 +116,7 @@ fn unwatch(table: Option<pg_sys::Oid>, client_code: Option<&str>, id_kind: Optio
         let oid = table.ok_or(Fault::NullArgument("table"))?;
         let client = client_code.map(ClientCode::parse).transpose()?;
         let kind = id_kind.map(IdKind::parse).transpose()?;
-        // What a dropped table has left is nobody's any more.
+        // The record of a dropped table.
         let table = match Table::of(oid, pg_sys::AccessExclusiveLock) {
             Err(Fault::Watch(WatchFault::NoTable(_))) => None,
             found => Some(found?),

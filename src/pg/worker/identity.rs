@@ -64,7 +64,7 @@ impl Identity {
             let outbox = locked_outbox();
             // SAFETY: inside a transaction.
             unsafe { pg_sys::PushActiveSnapshot(pg_sys::GetTransactionSnapshot()) };
-            // A commit is seen by a snapshot before it is told to the caches of names: what the snapshot shows must not be reached as
+            // A snapshot sees a commit before the caches of names hear of it: what the snapshot shows must not be reached as
             // the superuser that the process still is.
             if outbox.is_some() || Spi::connect(installation::outbox)?.is_none() {
                 return Ok(outbox);
@@ -89,12 +89,12 @@ impl Identity {
     }
 }
 
-/// The outbox with its extension, locked against whoever would give it away or rebuild it; `None`: there is none that names lead to.
+/// The outbox with its extension, locked against ALTER OWNER and against being rebuilt; `None`: no outbox has its own name.
 fn locked_outbox() -> Option<(Outbox, pg_sys::Oid)> {
     let mut locked = None;
     loop {
         let outbox = Outbox::find()?;
-        // A table of that name that somebody has made himself is nobody's business here.
+        // A user's own table of that name is left alone.
         let extension = extension_of(outbox.table)?;
         if locked == Some(outbox.table) {
             return Some((outbox, extension));
@@ -163,7 +163,7 @@ fn register() {
     }
 }
 
-/// Other relations come and go: each temporary table is told of here.
+/// Invalidations of other relations, as of each temporary table, come here, too.
 #[pg_guard]
 unsafe extern "C-unwind" fn relation_changed(_arg: pg_sys::Datum, relation: pg_sys::Oid) {
     let is_other = relation != pg_sys::InvalidOid

@@ -94,7 +94,7 @@ pub fn transaction<T>(
     .catch_others(|caught| Err(describe(&caught)))
     .execute();
     let result = result.map_err(|error| {
-        // SAFETY: aborts what `begin` has started, in whatever state the error left it.
+        // SAFETY: aborts what `begin` has started, in any state that an error may leave.
         unsafe { pg_sys::AbortCurrentTransaction() };
         let (error, code) = error;
         Failure {
@@ -128,8 +128,8 @@ fn admit_cancels() {
     }
 }
 
-/// Has this process look around once more before it sleeps. Whatever waits inside a transaction, for a lock or for a page that another
-/// process reads, resets the latch, and with it what a commit may have set meanwhile.
+/// Has the loop run once more before it sleeps. A wait inside a transaction, for a lock or for a page that another process reads, resets the
+/// latch, which a commit may have set meanwhile.
 pub fn look_again() {
     backend::set_latch();
 }
@@ -169,7 +169,7 @@ pub fn be_oneself() {
     }
 }
 
-/// Runs `work`, and whatever threads it starts, with all signals blocked; this thread has them back afterwards.
+/// Runs `work` with all signals blocked. Threads that it starts keep them blocked; this thread gets its mask back.
 pub fn with_signals_blocked<T>(work: impl FnOnce() -> T) -> T {
     let mut before = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: fills in two sets and swaps the thread's mask.

@@ -1,8 +1,8 @@
 //! The queries by which a backfill reads a watched table, in the order of its ids.
 //!
-//! They run with the caller's rights. So does what the owner of the table has written into its watch, the condition and the id, as it
-//! runs with the rights of whoever writes a row; the caller has named the table. What an earlier caller has written does not run. Names in them are those of pg_catalog or qualified, and they are planned so; values are
-//! passed, never written.
+//! They run with the caller's rights. So do the condition and the id of the watch, which the owner of the table has written: the caller
+//! trusts the owner by naming the table, as a session does that writes a row. Text of an earlier caller does not run. Names in the queries
+//! are qualified or those of pg_catalog. Values are parameters.
 
 use std::ffi::{CStr, CString};
 use std::rc::Rc;

@@ -49,7 +49,7 @@ pub struct Run {
     pub order: String,
     /// As it was given.
     pub given: Option<String>,
-    /// What it meant to whoever gave it, as Postgres writes it. To be compared, and never to be run: it is the text of another role,
+    /// What it meant to the caller who gave it, as PostgreSQL deparses it. It is compared and never run: it is the text of another role,
     /// perhaps.
     pub meaning: Option<String>,
     pub started_by: String,

@@ -34,8 +34,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Locks it against whoever else changes its triggers. At once with the strongest lock that is needed: whoever has read the
-    /// table and then writes to it would get a deadlock from a second, stronger one.
+    /// Locks it against other changes of its triggers. The first lock is the strongest one that is needed: a second, stronger one could
+    /// deadlock with a session that reads the table and then writes to it.
     pub fn of(oid: pg_sys::Oid, lock: u32) -> Result<Self, Fault> {
         Self::look_up(oid)?;
         // Only the owner gets here: nobody else's table is locked.

@@ -1,4 +1,4 @@
--- A part of them at a time, and none that somebody has locked.
+-- A part of them at a time, and no locked one.
 DELETE FROM target_profile.activity a
 USING (
     SELECT o.client_code, o.minute

@@ -1,4 +1,4 @@
--- Of entries that are neither dead letters nor sent again any more. A part of them at a time, and none that somebody has locked.
+-- Deletes the rows of ids that are neither dead letters nor entries that are sent again. A part of them at a time, and no locked one.
 DELETE FROM target_profile.overtaken v
 USING (
     SELECT o.id, o.attr

@@ -1,5 +1,4 @@
--- Of profiles that have neither dead letters nor entries that are sent again any more. A part of them at a time, and none that somebody has
--- locked.
+-- Deletes the rows of profiles that have neither dead letters nor entries that are sent again. A part of them at a time, and no locked one.
 DELETE FROM target_profile.superseded v
 WHERE v.ctid = ANY (ARRAY(
     SELECT s.ctid

@@ -1,5 +1,5 @@
--- The clock was set by $2: what counts against the quotas moves along. Sorted, so that all of it is gone from where it was
--- before the first of it comes to where it belongs.
+-- The clock was set by $2: moves the minutes that count against the quotas. The sort makes the DELETE read all rows before the first one is
+-- inserted.
 WITH gone AS (
     DELETE FROM target_profile.activity a WHERE a.minute >= $1
     RETURNING a.*

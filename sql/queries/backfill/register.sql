@@ -1,4 +1,4 @@
--- What a dropped table of the same name has left goes.
+-- Replaces the record of a dropped table of the same name.
 WITH gone AS (
     DELETE FROM target_profile.backfill_run r
     WHERE r.schema_name = $4 AND r.table_name = $5

@@ -1,5 +1,5 @@
--- That the client's code is not less: as in read_lanes.sql. The age of a dead letter that is sent again counts from then. attrs comes as it
--- is stored: whether it is fetched, the worker decides by its size.
+-- The redundant condition on client_code: see read_lanes.sql. The age of a dead letter counts from its retry. attrs is not detoasted here: the
+-- worker looks at its size first.
 SELECT profile.number::pg_catalog.int4, entry.id, entry.attrs, entry.attempts, entry.enqueued_at, entry.retried
 FROM unnest($1, $2, $3) WITH ORDINALITY AS profile (client_code, id_kind, profile_id, number)
 CROSS JOIN LATERAL (

@@ -1,5 +1,5 @@
--- That the client's code is not less says nothing new. No index but that of the lanes takes it, so to the planner that one leads to fewer
--- entries than any other, also where the statistics know of one client only: it must not go through all entries by their ids.
+-- The condition client_code >= … is redundant. Only the index of the lanes can use it, so the planner estimates fewer rows for that index than
+-- for any other, even if the statistics show only one client. Otherwise it might scan all entries by their ids.
 SELECT lane.number::pg_catalog.int4, head.id, head.id_kind, head.profile_id, head.enqueued_at, head.next_attempt_at
 FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY
     AS lane (client_code, priority, first, up_to, row_limit, number)

@@ -1,5 +1,5 @@
--- Whether a watch or a run of a backfill is left of a table that was dropped; but not a watch of which another table has taken the name and
--- is not watched so: watch_state goes on to tell of it.
+-- Whether there is a watch, or a run of a backfill, of a table that was dropped. A watch whose name another table has taken does not count, if
+-- that table is not watched: watch_state keeps showing it.
 SELECT EXISTS (
     SELECT FROM target_profile.watched_table w
     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = w."table")

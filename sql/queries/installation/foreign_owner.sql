@@ -1,6 +1,6 @@
--- The tables, sequences and functions of the extension $1 and whatever its tables have below them; with what is wrong, if they belong to
--- somebody who may not do what the owner of the outbox, $2, may: what he attaches to them must not run with that owner's rights. The
--- other way round a function runs with the rights of its own owner, which must not be more either.
+-- The tables, partitions, sequences and functions of the extension $1 whose owner does not have the rights of $2, the owner of the outbox: what
+-- that owner attaches to them must not run with the rights of $2. A function runs with the rights of its own owner, which must not exceed
+-- those of $2 either.
 WITH RECURSIVE member AS (
     SELECT d.classid, d.objid
     FROM pg_catalog.pg_depend d

@@ -1,5 +1,5 @@
--- The outbox, if the extension is there: another one after DROP EXTENSION and CREATE EXTENSION. And whether its name leads to it:
--- whoever is woken by a commit may see it before the caches of names have heard of it.
+-- The outbox, if the extension is installed. It is another one after DROP EXTENSION and CREATE EXTENSION. And whether its name resolves to it:
+-- a worker that a commit wakes may see the table before its caches of names are invalidated.
 SELECT c.oid, c.oid = pg_catalog.to_regclass('target_profile.outbox')
 FROM pg_catalog.pg_namespace n
 JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'outbox'

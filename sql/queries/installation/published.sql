@@ -1,4 +1,4 @@
--- The publications that have tables of ours whose rows another server must not have, each with those tables.
+-- The publications of the extension's tables whose rows must not be on another server, each with those tables.
 SELECT p.pubname::text, string_agg(c.relname::text, ', ' ORDER BY c.relname)
 FROM pg_publication p
 CROSS JOIN pg_class c

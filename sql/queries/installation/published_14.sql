@@ -1,4 +1,4 @@
--- As published.sql, before PostgreSQL 15: no publication is of a schema.
+-- As published.sql, for PostgreSQL 14, which has no publications of schemas.
 SELECT p.pubname::text, string_agg(c.relname::text, ', ' ORDER BY c.relname)
 FROM pg_publication p
 CROSS JOIN pg_class c

@@ -1,6 +1,6 @@
--- Tables and sequences of the extension that have another name or schema than they were made with, and the schema itself.
--- pg_extension.extconfig lists them in the order of sql/tables.sql, whatever they are called now. After ALTER EXTENSION … DROP TABLE
--- those behind it have moved up: a relation that has one of the names is called as it was made.
+-- Tables and sequences of the extension that were renamed or moved, and the schema.
+-- pg_extension.extconfig lists them in the order in which they were registered. ALTER EXTENSION … DROP TABLE shifts those that follow, so a
+-- relation that has any of the names counts as not renamed.
 WITH names (list) AS (
     VALUES ('{binding,client,outbox,outbox_id_seq,dead_letter,overtaken,activity,response_id_seq,watched_table,backfill_run,backfill_run_id_seq,superseded}'::pg_catalog.text[])
 )

@@ -1,4 +1,4 @@
--- The subscriptions that write into the tables by which it is decided what is sent, each with those tables.
+-- The subscriptions that write into the tables that the worker sends from, each with those tables.
 SELECT s.subname::text, string_agg(c.relname::text, ', ' ORDER BY c.relname)
 FROM pg_subscription_rel r
 JOIN pg_subscription s ON s.oid = r.srsubid

@@ -1,5 +1,5 @@
--- Rows of this day that were put in by hand, or a sequence that was set back: ids that are there already are not drawn again.
--- Those that the sequence will never reach do not count.
+-- Sets the sequence above the ids of this day: rows were inserted by hand, or the sequence was set back. Ids near the end of its range, which
+-- it never reaches, do not count.
 SELECT pg_catalog.setval('target_profile.response_id_seq', m.id)
 FROM (
     SELECT max(r.id) AS id FROM target_profile.response r

@@ -1,4 +1,4 @@
--- Those that are still there, and whether they are what they were read as.
+-- The entries that still exist, and whether they have the version that was read.
 SELECT o.id, s.version IS NULL OR pg_catalog.jsonb_hash_extended(o.attrs,
     pg_catalog.hashtextextended(o.profile_id, pg_catalog.hashtextextended(o.id_kind,
     pg_catalog.hashtextextended(o.client_code, 0)))) = s.version

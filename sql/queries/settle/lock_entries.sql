@@ -1,4 +1,4 @@
--- Those that can be settled now: nobody has them locked, and they are still what they were read as.
+-- The entries that can be settled now: they are not locked, and have the version that was read.
 SELECT o.id
 FROM unnest($1, $2) AS s (id, version)
 JOIN target_profile.outbox o ON o.id = s.id

@@ -1,4 +1,4 @@
--- Of entries that settle_dead.sql is about to bury under a spare id: what newer updates have set since goes with them.
+-- For entries that settle_dead.sql buries under a spare id: copies the attributes that newer updates have set since to that id.
 INSERT INTO target_profile.overtaken (id, attr)
 SELECT d.spare_id, since.attr
 FROM unnest($1, $2) AS d (id, spare_id)

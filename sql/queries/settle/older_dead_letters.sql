@@ -1,6 +1,6 @@
--- The newest dead letter that is older than what has arrived of its profile, waiting or sent again: of those with ids above 0, and of those
--- with others, which say nothing of when an entry was enqueued. The profile and the id are compared as a row and give the order, so that
--- only an index of both will do: dead letters must not be gone through by their ids.
+-- The newest dead letter, waiting or sent again, that is older than an entry of its profile that has arrived. Once among the ids above 0, and
+-- once among the others, which are not in the order in which entries were enqueued. The row comparison and ORDER BY need an index on the
+-- profile and the id, so that the planner does not scan dead letters by their ids.
 SELECT arrived.number::pg_catalog.int4, max(older.id)
 FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS arrived (client_code, id_kind, profile_id, newest, number)
 CROSS JOIN (VALUES (1::pg_catalog.int8, 9223372036854775807), (-9223372036854775808, 1)) AS ids (low, beyond)

@@ -1,5 +1,5 @@
 -- For SQL objects of version 0.1.0.
--- Dead letters, and dead letters that are sent again, that are older than what has arrived of their profile.
+-- Dead letters, and dead letters that are sent again, that are older than an entry of their profile that has arrived.
 SELECT arrived.number::pg_catalog.int4, older.id
 FROM unnest($1, $2, $3, $4) WITH ORDINALITY AS arrived (client_code, id_kind, profile_id, newest, number)
 CROSS JOIN LATERAL (

@@ -1,4 +1,4 @@
--- Only as what it was read: an entry that somebody has changed since is another one, and stays.
+-- Only if it has the version that was read: an entry that was changed since is sent again.
 DELETE FROM target_profile.outbox o
 USING unnest($1, $2) AS s (id, version)
 WHERE o.id = s.id AND pg_catalog.jsonb_hash_extended(o.attrs,

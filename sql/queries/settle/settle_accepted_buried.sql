@@ -1,5 +1,5 @@
--- Entries that were buried while their request was under way, and have been accepted: as dead letters they would be sent again, after what
--- is newer.
+-- Deletes the dead letters of accepted entries: remove_client has buried them while their request was in flight. A retry would send them
+-- again, after newer updates.
 DELETE FROM target_profile.dead_letter d
 USING unnest($1, $2) AS s (id, version)
 WHERE d.id = s.id AND d.discarded_at IS NULL

@@ -2,7 +2,7 @@
 WITH given_up AS (
     SELECT * FROM unnest(:arrays) AS d (:columns)
 ), gone AS (
-    -- Only as what it was read, if all of it was.
+    -- Only if it has the version that was read, where all of it was read.
     DELETE FROM target_profile.outbox o USING given_up d
     WHERE o.id = d.id AND (d.version IS NULL OR pg_catalog.jsonb_hash_extended(o.attrs,
         pg_catalog.hashtextextended(o.profile_id, pg_catalog.hashtextextended(o.id_kind,

@@ -1,4 +1,4 @@
--- While the entries are still there: each response keeps who enqueued them, one name where it was the same role.
+-- Before the entries are deleted: each response keeps who enqueued them, as one name if it was one role.
 INSERT INTO target_profile.response
     (id, client_code, id_kind, profile_id, outbox_ids, part, parts, method, request_bytes, attempt, sent_at, duration,
      http_status, outcome, message, body, enqueued_by)

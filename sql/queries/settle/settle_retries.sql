@@ -1,4 +1,4 @@
--- Only as what it was read: the failure was not that of an entry that somebody has changed since.
+-- Only if it has the version that was read: an entry that was changed since has not failed.
 UPDATE target_profile.outbox o
 SET attempts = r.attempts, next_attempt_at = r.next_attempt_at, last_outcome = r.outcome
 FROM unnest(:arrays) AS r (:columns)

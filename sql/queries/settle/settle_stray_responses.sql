@@ -1,5 +1,5 @@
--- Where they go when response cannot take them.
--- While the entries are still there: each response keeps who enqueued them, one name where it was the same role.
+-- For responses that the table response cannot take.
+-- Before the entries are deleted: each response keeps who enqueued them, as one name if it was one role.
 INSERT INTO target_profile.response_stray
     (id, client_code, id_kind, profile_id, outbox_ids, part, parts, method, request_bytes, attempt, sent_at, duration,
      http_status, outcome, message, body, enqueued_by)

@@ -1,6 +1,7 @@
--- Of a profile ($1, $2, $3) the attributes $4 have arrived with the entries $5, and $6 is the newest dead letter that is older than some of
--- them. What an attribute supersedes is older than the newest entry that sets it. An entry that is gone may have set any, and so may all
--- if none names it. Dead letters that come later are not superseded, which is why no row says more than $6.
+-- The attributes $4 of a profile ($1, $2, $3) have arrived with the entries $5. $6 is the newest dead letter that is older than one of these
+-- entries. An attribute supersedes dead letters that are older than the newest entry that sets it. An entry that was deleted meanwhile may
+-- have set any attribute; if no entry has the attribute, each of them may have set it. No row goes beyond $6, since dead letters that come
+-- later are not superseded.
 WITH entry AS (
     SELECT e.id, o.attrs
     FROM unnest($5) AS e (id)

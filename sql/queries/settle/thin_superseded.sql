@@ -1,4 +1,4 @@
--- Of a profile ($1, $2, $3) and the attributes $4: a row of which another one says more. None that somebody has locked.
+-- Deletes the rows of a profile ($1, $2, $3) and the attributes $4 that another row makes redundant. No locked ones.
 DELETE FROM target_profile.superseded v
 WHERE v.ctid = ANY (ARRAY(
     SELECT less.row

@@ -1,5 +1,5 @@
--- Its columns, each with whether equal texts of it are the same texts, whether its type fixes the length of its values, its number, and
--- whether it is virtual.
+-- The columns of a table: whether the collation is deterministic, whether the type fixes the length of the values, the number, and whether
+-- the column is virtual.
 SELECT a.attname::pg_catalog.text, a.atttypid, t.typtype::pg_catalog.text,
     coalesce(co.collisdeterministic, true), a.atttypmod > 0, a.attnum, a.attgenerated = 'v'
 FROM pg_catalog.pg_attribute a

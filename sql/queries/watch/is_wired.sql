@@ -1,4 +1,4 @@
--- Whether the table is watched with just these arguments, by the triggers that they now make, and all is well.
+-- Whether the table is watched with exactly these arguments, its triggers are those that they make now, and watch_state is ok.
 SELECT true
 FROM target_profile.watched_table w
 JOIN target_profile.watch_state s ON s."table" = w."table"

@@ -1,4 +1,4 @@
--- What a dropped table of the same name has left goes.
+-- Replaces the record of a dropped table of the same name.
 WITH gone AS (
     DELETE FROM target_profile.watched_table w
     WHERE w.schema_name = $11 AND w.table_name = $12

@@ -10,18 +10,25 @@ use target_profile_core::request;
 use super::update::Attrs;
 use crate::pg::enqueue::clients;
 use crate::pg::support::errors::Fault;
+use crate::pg::support::text::Text;
 
 /// The attributes as they would be sent, or what is against it. `raw`: they are as a row had them, and must pass all that an
 /// update must pass.
 #[pg_extern(schema = "target_profile", volatile, parallel_unsafe)]
 pub fn _check_update(
-    client_code: Option<&str>,
-    id_kind: Option<&str>,
-    profile_id: Option<&str>,
+    client_code: Option<Text<'_>>,
+    id_kind: Option<Text<'_>>,
+    profile_id: Option<Text<'_>>,
     attrs: Option<Attrs>,
     raw: bool,
 ) -> TableIterator<'static, (name!(attrs, Option<String>), name!(fault, Option<String>))> {
-    let checked = check(client_code, id_kind, profile_id, attrs, raw);
+    let checked = check(
+        client_code.as_deref(),
+        id_kind.as_deref(),
+        profile_id.as_deref(),
+        attrs,
+        raw,
+    );
     TableIterator::once(match checked {
         Ok(attrs) => (Some(attrs.to_json_text()), None),
         Err(fault) => (None, Some(fault.reason())),

@@ -18,6 +18,7 @@ use crate::pg::support::backend;
 use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::snapshot::with_latest_snapshot;
 use crate::pg::support::statement::{Statement, statement};
+use crate::pg::support::text::Text;
 use crate::pg::support::wait_event;
 
 thread_local! {
@@ -43,9 +44,9 @@ type ResultRow = (
 
 /// Whether the entry is part of a request that is under way.
 #[pg_extern(schema = "target_profile", stable, parallel_restricted)]
-pub fn _in_flight(client_code: &str, id_kind: &str, profile_id: &str, id: i64) -> bool {
+pub fn _in_flight(client_code: Text<'_>, id_kind: Text<'_>, profile_id: Text<'_>, id: i64) -> bool {
     let key =
-        ClientCode::parse(client_code).and_then(|code| ProfileKey::new(code, IdKind::parse(id_kind)?, profile_id));
+        ClientCode::parse(&client_code).and_then(|code| ProfileKey::new(code, IdKind::parse(&id_kind)?, &profile_id));
     match (Slot::of_my_database(), key) {
         (Some(slot), Ok(key)) => slot.is_in_flight(key.fingerprint(), id),
         _ => false,

@@ -18,6 +18,7 @@ use crate::pg::support::databases;
 use crate::pg::support::databases::database_name;
 use crate::pg::support::errors::or_raise;
 use crate::pg::support::process;
+use crate::pg::support::text::Text;
 use crate::pg::support::{settings, versions};
 
 /// The identifier that initdb gave to this cluster.
@@ -148,11 +149,11 @@ fn absence() -> (&'static str, String) {
 fn _standing(
     adopted: Option<bool>,
     paused_at: Option<TimestampWithTimeZone>,
-    paused_by: Option<&str>,
-    pause_reason: Option<&str>,
+    paused_by: Option<Text<'_>>,
+    pause_reason: Option<Text<'_>>,
     failing_since: Option<TimestampWithTimeZone>,
     next_probe_at: Option<TimestampWithTimeZone>,
-    failure: Option<&str>,
+    failure: Option<Text<'_>>,
     waiting: Option<i64>,
     waiting_fresh: Option<i64>,
     daily_quota: Option<i64>,
@@ -194,13 +195,13 @@ fn _standing(
         server: server(),
         pause: paused_at.map(|at| Pause {
             at: point(at),
-            unauthorized: paused_by == Some("unauthorized"),
-            reason: pause_reason.map(ToOwned::to_owned),
+            unauthorized: paused_by.as_deref() == Some("unauthorized"),
+            reason: pause_reason.as_deref().map(ToOwned::to_owned),
         }),
         opening: failing_since.map(|since| Opening {
             since: point(since),
             next_try_at: next_probe_at.map_or(point(since), point),
-            reason: failure.unwrap_or_default().to_owned(),
+            reason: failure.as_deref().unwrap_or_default().to_owned(),
         }),
         waiting: number(waiting),
         waiting_fresh: number(waiting_fresh),

@@ -19,6 +19,7 @@ use target_profile_core::settings::ClientSettings;
 use crate::pg::enqueue::{clients, jsonb, outbox};
 use crate::pg::support::allocator::with_reserve;
 use crate::pg::support::errors::{Fault, or_raise};
+use crate::pg::support::text::Text;
 use crate::pg::triggers::value;
 
 /// A `jsonb` argument: pgrx's own type would panic on deep nesting before anybody could say what is wrong.
@@ -118,14 +119,15 @@ CREATE FUNCTION @extschema@.target_profile_update(
 ) RETURNS bigint LANGUAGE c VOLATILE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 pub fn target_profile_update(
-    client_code: Option<&str>,
-    id_kind: Option<&str>,
-    id: Option<&str>,
+    client_code: Option<Text<'_>>,
+    id_kind: Option<Text<'_>>,
+    id: Option<Text<'_>>,
     attrs: Option<Attrs>,
     priority: default!(Option<i16>, 0),
 ) -> i64 {
     let enqueue = || {
-        let CheckedUpdate { key, attrs, settings } = CheckedUpdate::of(client_code, id_kind, id, attrs)?;
+        let CheckedUpdate { key, attrs, settings } =
+            CheckedUpdate::of(client_code.as_deref(), id_kind.as_deref(), id.as_deref(), attrs)?;
         let priority = priority.ok_or(Fault::NullArgument("priority"))?;
         request::check_fits(&settings.endpoint, &key, &attrs, settings.method)?;
         outbox::enqueue(&key, &attrs, priority, "function")
@@ -140,9 +142,9 @@ CREATE FUNCTION @extschema@.target_profile_preview(client_code text, id_kind tex
     LANGUAGE c STABLE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#)]
 pub fn target_profile_preview(
-    client_code: Option<&str>,
-    id_kind: Option<&str>,
-    id: Option<&str>,
+    client_code: Option<Text<'_>>,
+    id_kind: Option<Text<'_>>,
+    id: Option<Text<'_>>,
     attrs: Option<Attrs>,
 ) -> TableIterator<
     'static,
@@ -154,7 +156,8 @@ pub fn target_profile_preview(
     ),
 > {
     let build = || {
-        let CheckedUpdate { key, attrs, settings } = CheckedUpdate::of(client_code, id_kind, id, attrs)?;
+        let CheckedUpdate { key, attrs, settings } =
+            CheckedUpdate::of(client_code.as_deref(), id_kind.as_deref(), id.as_deref(), attrs)?;
         Ok(request::build(&settings.endpoint, &key, &attrs, settings.method)?)
     };
     let requests = with_reserve(|| or_raise(build()));

@@ -17,6 +17,7 @@ pub mod settings;
 pub mod snapshot;
 pub mod statement;
 pub mod subtransaction;
+pub mod text;
 pub mod trigger_call;
 pub mod unguarded;
 pub mod versions;

@@ -58,6 +58,7 @@ use crate::pg::support::backend;
 use crate::pg::support::backfill_fault::BackfillFault;
 use crate::pg::support::errors::{Fault, or_raise, warn};
 use crate::pg::support::statement::{Statement, statement};
+use crate::pg::support::text::Text;
 use crate::pg::support::{session, subtransaction};
 
 thread_local! {
@@ -73,18 +74,26 @@ pub mod target_profile {
 
     use super::{or_raise, run};
     use crate::pg::support::allocator::with_reserve;
+    use crate::pg::support::text::Text;
 
     /// Checks what a run takes, and has this session run it; its number.
     #[pg_extern(volatile, parallel_unsafe)]
     fn _backfill_begin(
         table: Option<pg_sys::Oid>,
-        condition: Option<&str>,
-        client_code: Option<&str>,
-        id_kind: Option<&str>,
+        condition: Option<Text<'_>>,
+        client_code: Option<Text<'_>>,
+        id_kind: Option<Text<'_>>,
         chunk: Option<i32>,
         restart: Option<bool>,
     ) -> i32 {
-        or_raise(super::begin(table, condition, client_code, id_kind, chunk, restart))
+        or_raise(super::begin(
+            table,
+            condition.as_deref(),
+            client_code.as_deref(),
+            id_kind.as_deref(),
+            chunk,
+            restart,
+        ))
     }
 
     /// One chunk: how it ended.
@@ -95,8 +104,8 @@ pub mod target_profile {
 
     /// Records why a chunk was undone.
     #[pg_extern(volatile, parallel_unsafe, strict)]
-    fn _backfill_failed(run: i32, message: &str) {
-        or_raise(run::must_be_mine(run).and_then(|()| run::failed(run, message)));
+    fn _backfill_failed(run: i32, message: Text<'_>) {
+        or_raise(run::must_be_mine(run).and_then(|()| run::failed(run, &message)));
     }
 
     /// The session does not run it any more.
@@ -114,11 +123,11 @@ CREATE FUNCTION target_profile.stop_backfill("table" regclass, client_code text 
     RETURNS boolean LANGUAGE c VOLATILE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 )]
-fn stop_backfill(table: Option<pg_sys::Oid>, client_code: Option<&str>, id_kind: Option<&str>) -> bool {
+fn stop_backfill(table: Option<pg_sys::Oid>, client_code: Option<Text<'_>>, id_kind: Option<Text<'_>>) -> bool {
     let given = || {
         let table = table.ok_or(Fault::NullArgument("table"))?;
-        let client = client_code.map(ClientCode::parse).transpose()?;
-        let kind = id_kind.map(IdKind::parse).transpose()?;
+        let client = client_code.as_deref().map(ClientCode::parse).transpose()?;
+        let kind = id_kind.as_deref().map(IdKind::parse).transpose()?;
         let may = Spi::connect(|spi| {
             MAY_STOP.with(|statement| {
                 let found = statement.select(spi, &[table.into()])?;

@@ -25,6 +25,8 @@ use crate::pg::enqueue::owner::as_owner_of;
 use crate::pg::enqueue::writer;
 use crate::pg::support::errors::{Fault, WatchFault, or_raise};
 use crate::pg::support::statement::{Statement, statement};
+use crate::pg::support::text;
+use crate::pg::support::text::Text;
 use table::{Column, Table, run};
 
 thread_local! {
@@ -60,26 +62,27 @@ CREATE FUNCTION target_profile.watch(
 )]
 fn watch(
     table: Option<pg_sys::Oid>,
-    client_code: Option<&str>,
-    id_kind: Option<&str>,
-    id_column: Option<&str>,
+    client_code: Option<Text<'_>>,
+    id_kind: Option<Text<'_>>,
+    id_column: Option<Text<'_>>,
     attrs: Option<Vec<Option<String>>>,
-    send: Option<&str>,
-    when: Option<&str>,
+    send: Option<Text<'_>>,
+    when: Option<Text<'_>>,
     priority: Option<i16>,
-    on_invalid: Option<&str>,
+    on_invalid: Option<Text<'_>>,
     always: Option<bool>,
 ) {
     let given = || {
-        let send = send.ok_or(Fault::NullArgument("send"))?;
-        let on_invalid = on_invalid.ok_or(Fault::NullArgument("on_invalid"))?;
+        let send = send.as_deref().ok_or(Fault::NullArgument("send"))?;
+        let on_invalid = on_invalid.as_deref().ok_or(Fault::NullArgument("on_invalid"))?;
         let watch = NewWatch {
-            client: ClientCode::parse(client_code.ok_or(Fault::NullArgument("client_code"))?)?,
-            kind: IdKind::parse(id_kind.ok_or(Fault::NullArgument("id_kind"))?)?,
-            id_column: id_column.ok_or(Fault::NullArgument("id_column"))?.to_owned(),
+            client: ClientCode::parse(client_code.as_deref().ok_or(Fault::NullArgument("client_code"))?)?,
+            kind: IdKind::parse(id_kind.as_deref().ok_or(Fault::NullArgument("id_kind"))?)?,
+            id_column: id_column.as_deref().ok_or(Fault::NullArgument("id_column"))?.to_owned(),
             attrs: attrs
                 .ok_or(Fault::NullArgument("attrs"))?
                 .into_iter()
+                .map(|attr| attr.map(text::checked))
                 .collect::<Option<Vec<_>>>()
                 .filter(|attrs| !attrs.is_empty())
                 .ok_or(Fault::Watch(WatchFault::NoColumns))?,
@@ -90,7 +93,7 @@ fn watch(
                 priority: priority.ok_or(Fault::NullArgument("priority"))?,
                 by_image: false,
             },
-            when: when.map(expression::condition).transpose()?,
+            when: when.as_deref().map(expression::condition).transpose()?,
             always: always.ok_or(Fault::NullArgument("always"))?,
         };
         clients::registered(watch.client.as_str())?;
@@ -111,11 +114,11 @@ CREATE FUNCTION target_profile.unwatch("table" regclass, client_code text DEFAUL
     LANGUAGE c VOLATILE PARALLEL UNSAFE AS '@MODULE_PATHNAME@', '@FUNCTION_NAME@';
 "#
 )]
-fn unwatch(table: Option<pg_sys::Oid>, client_code: Option<&str>, id_kind: Option<&str>) {
+fn unwatch(table: Option<pg_sys::Oid>, client_code: Option<Text<'_>>, id_kind: Option<Text<'_>>) {
     let given = || {
         let oid = table.ok_or(Fault::NullArgument("table"))?;
-        let client = client_code.map(ClientCode::parse).transpose()?;
-        let kind = id_kind.map(IdKind::parse).transpose()?;
+        let client = client_code.as_deref().map(ClientCode::parse).transpose()?;
+        let kind = id_kind.as_deref().map(IdKind::parse).transpose()?;
         // The record of a dropped table.
         let table = match Table::of(oid, pg_sys::AccessExclusiveLock) {
             Err(Fault::Watch(WatchFault::NoTable(_))) => None,

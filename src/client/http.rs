@@ -164,11 +164,22 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, Error> {
     Ok(config)
 }
 
+/// The largest file of certificates that is read, in bytes. A system's whole bundle takes a quarter of a megabyte.
+const CA_FILE_BYTES: u64 = 16 * 1024 * 1024;
+
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let fault = |reason: String| Error::CaFile {
         path: path.to_owned(),
         reason,
     };
+    // Opening a FIFO waits for a writer, and a device may be endless.
+    let file = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?;
+    if !file.is_file() {
+        return Err(fault("it is not a regular file".to_owned()));
+    }
+    if file.len() > CA_FILE_BYTES {
+        return Err(fault(format!("it is larger than {CA_FILE_BYTES} bytes")));
+    }
     let pem = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()

@@ -398,17 +398,26 @@ fn options_that_cannot_be_followed_are_refused_and_the_old_ones_stay() {
     assert!(matches!(error, Error::CaFile { .. }));
     assert!(error.to_string().contains("\"/nowhere/ca.pem\""), "{error}");
     assert!(Transport::start(&missing).is_err());
-    let empty = Options {
-        ca_file: Some(PathBuf::from("/dev/null")),
-        ..options()
-    };
-    assert!(
-        transport
-            .renew(&empty)
-            .unwrap_err()
-            .to_string()
-            .contains("no certificate")
-    );
+    // To open a FIFO would wait for a writer, and to read a device for its end.
+    let directory = std::env::temp_dir().join(format!("target-profile-ca-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (fifo, empty) = (directory.join("fifo"), directory.join("empty.pem"));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    std::fs::write(&empty, "").unwrap();
+    for (file, reason) in [
+        (PathBuf::from("/dev/zero"), "not a regular file"),
+        (fifo, "not a regular file"),
+        (empty, "no certificate"),
+    ] {
+        let options = Options {
+            ca_file: Some(file),
+            ..options()
+        };
+        let error = transport.renew(&options).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
     let proxy = Options {
         proxy: Some(Secret::new("http://user:hush@[")),
         ..options()

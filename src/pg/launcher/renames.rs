@@ -6,10 +6,10 @@
 use std::ffi::{CStr, c_void};
 
 use pgrx::is_a;
-use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use pgrx::spi::quote_qualified_identifier;
 
+use crate::pg::support::errors;
 use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::extension;
 
@@ -158,23 +158,18 @@ pub unsafe fn after(statement: *mut pg_sys::Node) {
         };
         let column = CStr::from_ptr(statement.subname).to_string_lossy();
         if let Some(trigger) = reads(extension, table, &column) {
-            ErrorReport::new(
+            errors::warning(
                 PgSqlErrorCode::ERRCODE_WARNING,
-                format!(
+                &format!(
                     "trigger \"{trigger}\" of table {} reads column \"{column}\" by this name",
                     relation_name(table)
                 ),
-                "target_profile",
-            )
-            .set_detail(
-                "While no column has this name, updates become dead letters. A column that gets it is sent, but the WHEN of a \
-                 watch goes on to compare the column that was renamed."
-                    .to_owned(),
-            )
-            .set_hint(
-                "Call target_profile.watch, or create the trigger anew, with the columns that the table has now.".to_owned(),
-            )
-            .report(PgLogLevel::WARNING);
+                Some(
+                    "While no column has this name, updates become dead letters. A column that gets it is sent, but the WHEN of a \
+                     watch goes on to compare the column that was renamed.",
+                ),
+                Some("Call target_profile.watch, or create the trigger anew, with the columns that the table has now."),
+            );
         }
     }
 }

@@ -438,11 +438,8 @@ impl Fault {
         let detail = self
             .detail()
             .map_or_else(|| more.to_owned(), |detail| format!("{detail} {more}"));
-        let mut report = ErrorReport::new(self.sqlstate(), self.to_string(), "target_profile").set_detail(detail);
-        if let Some(hint) = self.hint() {
-            report = report.set_hint(hint);
-        }
-        report.report(PgLogLevel::WARNING);
+        let hint = self.hint();
+        warning(self.sqlstate(), &self.to_string(), Some(&detail), hint.as_deref());
     }
 }
 
@@ -459,27 +456,44 @@ pub fn version_hint() -> Option<String> {
     VERSION_HINT.get().and_then(|source| source())
 }
 
-/// Tells the caller that something needs doing outside of this call.
+/// Warns the session that something needs doing outside of this call.
 pub fn warn(message: &str, hint: &str) {
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        message.to_owned(),
-        "target_profile",
-    )
-    .set_hint(hint.to_owned())
-    .report(PgLogLevel::WARNING);
+    let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    warning(code, message, None, Some(hint));
 }
 
 /// The same with a detail.
 pub fn tell(message: &str, detail: &str, hint: &str) {
-    ErrorReport::new(
-        PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-        message.to_owned(),
-        "target_profile",
-    )
-    .set_detail(detail.to_owned())
-    .set_hint(hint.to_owned())
-    .report(PgLogLevel::WARNING);
+    let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+    warning(code, message, Some(detail), Some(hint));
+}
+
+/// Raises a WARNING. It must not fail the statement, so characters that the client's encoding may lack are escaped.
+pub fn warning(code: PgSqlErrorCode, message: &str, detail: Option<&str>, hint: Option<&str>) {
+    // SAFETY: plain variables of the backend.
+    let (client, server) = unsafe { (pg_sys::pg_get_client_encoding(), pg_sys::GetDatabaseEncoding()) };
+    let is_converted = client != server && client != pg_sys::pg_enc::PG_SQL_ASCII as i32;
+    let shown = |text: &str| if is_converted { in_ascii(text) } else { text.to_owned() };
+    let mut report = ErrorReport::new(code, shown(message), "target_profile");
+    if let Some(detail) = detail {
+        report = report.set_detail(shown(detail));
+    }
+    if let Some(hint) = hint {
+        report = report.set_hint(shown(hint));
+    }
+    report.report(PgLogLevel::WARNING);
+}
+
+fn in_ascii(text: &str) -> String {
+    let mut ascii = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '…' => ascii.push_str("..."),
+            _ if character.is_ascii() => ascii.push(character),
+            _ => ascii.extend(character.escape_unicode()),
+        }
+    }
+    ascii
 }
 
 /// The value, or the end of the statement with its error.

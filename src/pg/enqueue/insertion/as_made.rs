@@ -235,6 +235,8 @@ unsafe fn is_as_made(table: pg_sys::Relation) -> bool {
                             && column.atttypid == oid
                             && column.attgenerated == 0
                             && !(column.attnotnull && at >= FIRST_NULL)
+                            // Else a long value has no place in a page.
+                            && !(column.attlen == -1 && column.attstorage.cast_unsigned() == pg_sys::TYPSTORAGE_PLAIN)
                     })
         }
     };

@@ -34,16 +34,16 @@ pub fn backoff(failures: u32, jitter: f64) -> Duration {
 }
 
 /// What the value of a `Retry-After` header asks for at `now`: seconds, or an HTTP date in any of its three forms
-/// (RFC 9110 section 5.6.7). Anything else asks for nothing.
+/// (RFC 9110 section 5.6.7). Anything else, and no time at all, asks for nothing.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     let asked = if !header.is_empty() && header.bytes().all(|b| b.is_ascii_digit()) {
         Duration::from_secs(header.parse().unwrap_or(u64::MAX))
     } else {
-        // One that is over is more likely of a clock that is wrong than of a server that wants it at once.
-        Some(date(header)?.since(now)).filter(|asked| !asked.is_zero())?
+        date(header)?.since(now)
     };
-    Some(asked.min(RETRY_AFTER_CAP))
+    // "At once" is no pause: each retry would use up quota. A date that is over is more likely of a clock that is wrong.
+    Some(asked.min(RETRY_AFTER_CAP)).filter(|asked| !asked.is_zero())
 }
 
 fn date(text: &str) -> Option<Timestamp> {

@@ -139,24 +139,28 @@ fn push(entry: NewEntry) -> Result<(), Fault> {
 }
 
 /// Has what is known of a row, which cannot be a valid update, become a dead letter: at once, as long as subtransactions are left, or at
-/// the end of the statement.
+/// the end of the statement. `false`: the update is lost, and the session has been warned.
 ///
 /// # Errors
 /// None but what ends any statement.
-pub fn bury(update: Unsendable<'_>, reason: &str, at_once: bool) -> Result<(), Fault> {
+pub fn bury(update: Unsendable<'_>, reason: &str, at_once: bool) -> Result<bool, Fault> {
     register();
     // Dead letters are ordered as entries are.
     let id = match ids::draw_of_row() {
         Ok(id) => Some(id),
-        Err(Fault::ReadOnly) => {
-            lose(1, reason);
-            return Ok(());
+        // Without the reason, which may show an id: `last_error` has this, and pg_monitor reads it.
+        Err(fault @ Fault::ReadOnly) => {
+            lose(1, &fault.reason());
+            return Ok(false);
         }
         Err(_) => None,
     };
     let letter = DeadLetter::of_row(update, reason);
     keep(Buried { id, letter })?;
-    if at_once { flush() } else { Ok(()) }
+    if at_once {
+        flush()?;
+    }
+    Ok(true)
 }
 
 fn keep(buried: Buried) -> Result<(), Fault> {

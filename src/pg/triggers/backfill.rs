@@ -56,6 +56,7 @@ use crate::pg::enqueue::owner::Outbox;
 use crate::pg::enqueue::{clients, collector};
 use crate::pg::support::backend;
 use crate::pg::support::backfill_fault::BackfillFault;
+use crate::pg::support::errors;
 use crate::pg::support::errors::{Fault, or_raise, warn};
 use crate::pg::support::statement::{Statement, statement};
 use crate::pg::support::text::Text;
@@ -442,8 +443,8 @@ impl Chunk<'_> {
             priority: origin.priority,
             source: &origin.source,
         };
-        collector::bury(update, &fault.reason(), false)?;
-        if self.warned.insert(fault.to_string()) {
+        let is_kept = collector::bury(update, &fault.reason(), false)?;
+        if is_kept && self.warned.insert(fault.to_string()) {
             fault.warn("The backfill goes on; the row's update went to target_profile.dead_letter.");
         }
         Ok(())
@@ -452,11 +453,12 @@ impl Chunk<'_> {
     fn count_without_id(&mut self) -> Result<(), Fault> {
         self.done.without_id = self.reading.without_id()?;
         if self.done.without_id > 0 {
-            warning!(
+            let message = format!(
                 "{} rows of table {} have no id and were left out",
                 self.done.without_id,
                 self.table.quoted()
             );
+            errors::warning(PgSqlErrorCode::ERRCODE_WARNING, &message, None, None);
         }
         Ok(())
     }

@@ -260,8 +260,8 @@ impl<'a> Change<'a> {
             priority: arguments.options().map_or(0, |options| options.priority),
             source: &wiring::source(self.trigger),
         };
-        collector::bury(update, &fault.reason(), self.way == Way::Insert)?;
-        if first_in_statement(self.trigger.trigger().tgoid, &fault.to_string()) {
+        let is_kept = collector::bury(update, &fault.reason(), self.way == Way::Insert)?;
+        if is_kept && first_in_statement(self.trigger.trigger().tgoid, &fault.to_string()) {
             fault.warn("The row was written; its update went to target_profile.dead_letter.");
         }
         Ok(())

@@ -163,6 +163,14 @@ SELECT count(*), min(priority) FROM target_profile.outbox;
 SELECT * FROM buried();
 
 DROP TABLE watched, by_hand;
+-- A write in a read-only transaction, to a temporary table: there is one WARNING, and it shows no id.
+CREATE TEMP TABLE unwritten (id text, v text);
+CREATE TRIGGER t AFTER INSERT ON unwritten FOR EACH ROW
+    EXECUTE FUNCTION target_profile_trigger('acme', 'mbox3rdPartyId', 'id', 'v');
+BEGIN READ ONLY;
+INSERT INTO unwritten VALUES ('SECRET/ID', 'x');
+COMMIT;
+DROP TABLE unwritten;
 DROP FUNCTION write(text, text, json), noise(integer), buried();
 DROP CAST (mood AS json);
 DROP FUNCTION to_json(mood);

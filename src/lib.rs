@@ -96,7 +96,6 @@ pub extern "C-unwind" fn _PG_init() {
         return;
     }
     pg::support::process::keep_backtraces_from_clients();
-    pg::support::text::check_all();
     if pg::support::process::is_being_preloaded() {
         pg::support::settings::define();
         pg::shmem::slots::request();

@@ -186,3 +186,33 @@ fn a_transaction_timeout_ends_no_process() {
     let said = "transaction_timeout is 3600000 ms: a chunk that takes longer ends this session";
     cluster.wait_log(said, SOON);
 }
+
+/// Rows that were written without the trigger that checks them, as a restore with --disable-triggers does.
+#[test]
+fn clients_whose_settings_are_not_valid_hold_up_nobody() {
+    let site = Site::new("badclients");
+    site.add_client("other");
+    site.db.batch(
+        "alter table target_profile.client disable trigger check_values;
+         insert into target_profile.client (client_code, max_in_flight) select 'bad' || n, -1 from generate_series(1, 10) n;
+         alter table target_profile.client enable always trigger check_values",
+    );
+    for _ in 0..5 {
+        site.db
+            .batch("select target_profile.pause('other'), target_profile.resume('other')");
+        site.update("p", r#"{"a": 1}"#);
+        site.wait_drained();
+        assert_eq!(
+            site.db.text(
+                "select state from target_profile.worker where state = 'failing' union all select 'well' limit 1"
+            ),
+            "well"
+        );
+    }
+    site.wait_until(
+        "select last_error like 'client \"bad1\" is left out, its settings are not valid: %; so are 9 others' from target_profile.worker",
+    );
+    site.db
+        .batch("delete from target_profile.client where client_code like 'bad%'");
+    site.wait_until("select last_error is null from target_profile.worker");
+}

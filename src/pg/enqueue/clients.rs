@@ -20,6 +20,7 @@ use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::snapshot::with_latest_snapshot;
 use crate::pg::support::statement::{Statement, statement};
 use crate::pg::support::subtransaction;
+use crate::pg::support::text;
 use crate::pg::support::trigger_call::{Answer, answer};
 
 thread_local! {
@@ -231,7 +232,16 @@ CREATE FUNCTION target_profile._clients_changed() RETURNS trigger LANGUAGE c AS 
 }
 
 fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
-    read(new)?.check()?;
+    let row = read(new)?;
+    let texts = [&row.client_code, &row.endpoint, &row.method, &row.arrays];
+    let others = [row.auth_token.as_ref().map(Secret::expose), row.null_value.as_deref()];
+    texts
+        .map(|text| Some(text.as_str()))
+        .into_iter()
+        .chain(others)
+        .flatten()
+        .for_each(|text| text::verify(text.as_bytes()));
+    row.check()?;
     // Not CHECK constraints: those show the failing row, and with it the token.
     let paused_by: Option<String> = new.find("paused_by")?;
     let paused_at: Option<TimestampWithTimeZone> = new.find("paused_at")?;

@@ -1,7 +1,8 @@
 //! Text that is checked to be valid UTF-8.
 //!
 //! PostgreSQL checks what a client sends in a statement, but not every text is checked: a setting in the startup packet is not, and
-//! `current_setting` returns it. Rust reads beyond the end of a `str` that ends within a character.
+//! `current_setting` returns it. pgrx trusts the texts of a database with the encoding UTF8, and Rust reads beyond the end of a `str` that ends
+//! within a character. So what a role gives is checked where it comes in: arguments of functions, rows of `client`, values of watched columns.
 
 use std::ops::Deref;
 
@@ -13,27 +14,14 @@ use pgrx::pgrx_sql_entity_graph::metadata::{
     ArgumentError, ReturnsError, ReturnsRef, SqlMappingRef, SqlTranslatable, TypeOrigin,
 };
 
-/// Has pgrx check all texts that it reads in this process. It would trust those of a database with the encoding UTF8, but decides that when
-/// it reads the first text, by the encoding of the database at that moment.
-pub fn check_all() {
-    // SAFETY: called while the library is loaded. Nothing but one conversion of an empty text runs under the other encoding.
-    unsafe {
-        let encoding = pg_sys::GetDatabaseEncoding();
-        let empty = pg_sys::cstring_to_text(c"".as_ptr());
-        pg_sys::SetDatabaseEncoding(pg_sys::pg_enc::PG_SQL_ASCII as i32);
-        <&str>::from_datum(pg_sys::Datum::from(empty), false);
-        pg_sys::SetDatabaseEncoding(encoding);
-    }
-}
-
-/// The same for an element of an array, which pgrx does not check.
+/// An element of an array, checked.
 pub fn checked(text: String) -> String {
     verify(text.as_bytes());
     text
 }
 
-/// Raises the error if the bytes are not valid in the encoding of the database.
-fn verify(bytes: &[u8]) {
+/// Raises PostgreSQL's error 22021 if the bytes are not valid in the encoding of the database.
+pub fn verify(bytes: &[u8]) {
     let length = i32::try_from(bytes.len()).unwrap_or(i32::MAX);
     // SAFETY: that many bytes are read.
     unsafe { pg_sys::pg_verifymbstr(bytes.as_ptr().cast(), length, false) };

@@ -175,7 +175,7 @@ unsafe fn read(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Unread> 
                 Ok(Value::String(date_time(datum, oid)))
             }
             pg_sys::BYTEAOID => Ok(Value::String(hex(datum))),
-            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => Ok(Value::String(text(datum))),
+            pg_sys::TEXTOID | pg_sys::VARCHAROID | pg_sys::BPCHAROID => text(datum).map(Value::String),
             // Their text depends on nothing but the value.
             pg_sys::INT2OID => Ok(Value::String((datum.value() as i16).to_string())),
             pg_sys::INT4OID => Ok(Value::String((datum.value() as i32).to_string())),
@@ -237,18 +237,18 @@ unsafe fn read_other(datum: pg_sys::Datum, oid: pg_sys::Oid) -> Result<Value, Un
 ///
 /// # Safety
 /// It is one.
-unsafe fn text(datum: pg_sys::Datum) -> String {
-    let stored: *const pg_sys::varlena = datum.cast_mut_ptr();
+unsafe fn text(datum: pg_sys::Datum) -> Result<String, Unread> {
+    let mut stored: *const pg_sys::varlena = datum.cast_mut_ptr();
     // SAFETY: the caller's promise. Read where it is, if it is neither compressed nor kept elsewhere.
-    unsafe {
-        if varlena::varatt_is_4b_u(stored) || varlena::varatt_is_1b(stored) && !varlena::varatt_is_1b_e(stored) {
-            varlena::text_to_rust_str(stored).map_or_else(
-                |_| String::from_utf8_lossy(varlena::varlena_to_byte_slice(stored)).into_owned(),
-                str::to_owned,
-            )
-        } else {
-            String::from_datum(datum, false).unwrap_or_default()
+    let bytes = unsafe {
+        if !is_stored_here(datum) {
+            stored = pg_sys::pg_detoast_datum_packed(stored.cast_mut());
         }
+        varlena::varlena_to_byte_slice(stored)
+    };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(Unread::other("its text is not valid UTF-8".to_owned())),
     }
 }
 

@@ -61,12 +61,17 @@ impl Worker {
             }
         }
         if let Some(clients) = clients {
-            for (code, fault) in &clients.invalid {
-                let error = format!("client \"{code}\" is left out, its settings are not valid: {fault}");
-                self.note_error(Source::Clients, &error);
-            }
-            if clients.invalid.is_empty() {
-                self.is_over(Source::Clients);
+            // The others do not wait for it.
+            match clients.invalid.split_first() {
+                Some(((code, fault), others)) => {
+                    let others = match others.len() {
+                        0 => String::new(),
+                        count => format!("; so are {count} others"),
+                    };
+                    let error = format!("client \"{code}\" is left out, its settings are not valid: {fault}{others}");
+                    self.remember(Source::Clients, &error);
+                }
+                None => self.is_over(Source::Clients),
             }
             self.drain.set_clients(clients.valid, now());
             self.hold_again();

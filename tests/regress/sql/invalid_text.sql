@@ -43,11 +43,15 @@ SELECT public.outcome($c$SELECT target_profile_update('acme', '\x41f0'::bytea::t
     public.outcome($c$SELECT target_profile.add_client('\x41f0'::bytea::text)$c$),
     public.outcome($c$SELECT target_profile.set_client('acme', method => '\x41f0'::bytea::text)$c$),
     public.outcome($c$SELECT target_profile.watch('public.secret', 'acme', 'mbox3rdPartyId', 'owner', ARRAY['\x41f0'::bytea::text])$c$);
--- A row is written all the same.
+-- A row is written all the same, with a value that is stored in the row or elsewhere.
 SELECT target_profile.watch('public.secret', 'acme', 'mbox3rdPartyId', 'owner', '{v}');
 INSERT INTO public.secret VALUES ('\x41f0'::bytea::text, 'a'), ('b', '\x41f0'::bytea::text);
-SELECT octet_length(profile_id), octet_length(attrs ->> 'v') FROM target_profile.outbox ORDER BY id;
-SELECT count(*) FROM target_profile.dead_letter;
+ALTER TABLE public.secret ALTER v SET STORAGE EXTERNAL;
+INSERT INTO public.secret VALUES ('c', (repeat('a', 10000)::bytea || '\xf0')::text);
+UPDATE public.secret SET owner = 'd' WHERE owner = 'c';
+SELECT count(*) FROM public.secret;
+SELECT count(*) FROM target_profile.outbox;
+SELECT reason FROM target_profile.dead_letter ORDER BY id;
 
 DROP TABLE public.secret;
 DROP FUNCTION public.outcome;

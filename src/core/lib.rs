@@ -2,6 +2,7 @@
 //! network, no clock, no randomness. Whatever depends on time or chance takes `now` or `jitter` as an argument.
 #![forbid(unsafe_code)]
 
+pub mod ascii;
 pub mod attrs;
 pub mod backfill;
 pub mod breaker;

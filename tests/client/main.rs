@@ -364,7 +364,7 @@ fn every_request_is_reported_exactly_once() {
     mock.on(Match::nth(5)).respond(Reply::reset());
     mock.on(Match::nth(9)).respond(Reply::close());
     let refused = RefusedPort::new();
-    let transport = start();
+    let mut transport = start();
     let count = 300;
     for chunk in (0..count).collect::<Vec<u64>>().chunks(7) {
         let dispatches = chunk.iter().map(|&ticket| {
@@ -382,7 +382,7 @@ fn every_request_is_reported_exactly_once() {
         *seen.entry(report.ticket).or_insert(0) += 1;
     }
     assert_eq!(seen, (0..count).map(|ticket| (ticket, 1)).collect());
-    thread::sleep(Duration::from_millis(50));
+    assert!(transport.stop(PATIENCE));
     assert!(transport.reports().is_empty());
 }
 

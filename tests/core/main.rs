@@ -3,6 +3,7 @@
 
 mod accounts;
 mod any_ids;
+mod ascii;
 mod attrs;
 mod backfill;
 mod breaker;

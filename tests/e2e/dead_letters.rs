@@ -18,6 +18,30 @@ fn dead(site: &Site, profile: &str, attrs: &str) -> i64 {
     id
 }
 
+/// Gives a dead letter of another profile this id.
+fn take(site: &Site, id: i64) {
+    site.db.batch(&format!(
+        "insert into target_profile.dead_letter
+             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
+         values ({id}, 'acme', 'mbox3rdPartyId', 'elsewhere', '{{}}', 0, '', now(), 1, 'taken')"
+    ));
+}
+
+/// Has an entry that waits for its client die again, under another id; that id.
+fn dies_under_another_id(site: &Site, profile: &str) -> i64 {
+    let rule = site
+        .mock
+        .on(Match::id(profile))
+        .respond(Reply::failure("Invalid profile"));
+    site.db.batch("select target_profile.resume('acme')");
+    let letter = format!("select id from target_profile.dead_letter where profile_id = '{profile}'");
+    site.wait_until(&format!("select exists ({letter})"));
+    site.mock.remove_rule(rule);
+    let id = site.count(&letter);
+    assert!(id < 0, "{id}");
+    id
+}
+
 fn state(site: &Site, id: i64) -> String {
     site.db.value("select state from target_profile.result($1)", &[&id])
 }
@@ -481,18 +505,8 @@ fn what_newer_updates_have_set_goes_with_a_dead_letter_that_gets_another_id() {
     site.db.batch("select target_profile.pause('acme', 'test')");
     retry(&site, id);
     // It dies again, and its id is that of another dead letter.
-    site.db.batch(&format!(
-        "insert into target_profile.dead_letter
-             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
-         values ({id}, 'acme', 'mbox3rdPartyId', 'elsewhere', '{{}}', 0, '', now(), 1, 'taken')"
-    ));
-    let rule = site.mock.on(Match::id("p")).respond(Reply::failure("Invalid profile"));
-    site.db.batch("select target_profile.resume('acme')");
-    let letter = "select id from target_profile.dead_letter where profile_id = 'p'";
-    site.wait_until(&format!("select exists ({letter})"));
-    site.mock.remove_rule(rule);
-    let last = site.count(letter);
-    assert!(last < 0, "{last}");
+    take(&site, id);
+    let last = dies_under_another_id(&site, "p");
     retry(&site, last);
     wait_state(&site, last, "accepted");
     assert_eq!(history(&site, "p", "a"), ["2"]);
@@ -503,12 +517,9 @@ fn what_newer_updates_have_set_goes_with_a_dead_letter_that_gets_another_id() {
     wait_state(&site, newer, "accepted");
     site.db.batch("select target_profile.pause('acme', 'test')");
     retry(&site, id);
-    site.db.batch(&format!(
-        "insert into target_profile.dead_letter
-             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
-         values ({id}, 'acme', 'mbox3rdPartyId', 'elsewhere', '{{}}', 0, '', now(), 1, 'taken');
-         select target_profile.remove_client('acme', dead_letter_waiting => true)"
-    ));
+    take(&site, id);
+    site.db
+        .batch("select target_profile.remove_client('acme', dead_letter_waiting => true)");
     site.add_client("acme");
     let id = site.count("select id from target_profile.dead_letter where profile_id = 'r'");
     assert!(id < 0, "{id}");
@@ -538,18 +549,8 @@ fn a_newer_update_with_names_of_any_length_is_settled_and_overtakes() {
     wait_state(&site, newer, "accepted");
     site.db.batch("select target_profile.pause('acme', 'test')");
     retry(&site, id);
-    site.db.batch(&format!(
-        "insert into target_profile.dead_letter
-             (id, client_code, id_kind, profile_id, attrs, priority, source, enqueued_at, attempts, reason)
-         values ({id}, 'acme', 'mbox3rdPartyId', 'elsewhere', '{{}}', 0, '', now(), 1, 'taken')"
-    ));
-    let rule = site.mock.on(Match::id("q")).respond(Reply::failure("Invalid profile"));
-    site.db.batch("select target_profile.resume('acme')");
-    let letter = "select id from target_profile.dead_letter where profile_id = 'q'";
-    site.wait_until(&format!("select exists ({letter})"));
-    site.mock.remove_rule(rule);
-    let id = site.count(letter);
-    assert!(id < 0, "{id}");
+    take(&site, id);
+    let id = dies_under_another_id(&site, "q");
     retry(&site, id);
     wait_state(&site, id, "accepted");
     assert_eq!(history(&site, "q", &name), ["2"]);

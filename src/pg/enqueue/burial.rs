@@ -12,12 +12,13 @@ use super::owner::as_owner_of;
 use crate::pg::shmem::{reports, slots};
 use crate::pg::support::backend;
 use crate::pg::support::clock::{from_postgres, postgres_now};
-use crate::pg::support::errors::{Fault, tell};
+use crate::pg::support::errors::Fault;
 use crate::pg::support::extension;
 use crate::pg::support::process;
 use crate::pg::support::rows::{Rows, rows};
 use crate::pg::support::snapshot::with_transaction_snapshot;
 use crate::pg::support::statement::{Statement, statement};
+use crate::pg::support::warning::warn_in_detail;
 
 thread_local! {
     /// The statements that were warned last: of losses, and of ids that the sequence does not give.
@@ -116,7 +117,7 @@ pub fn spare_ids(count: usize) -> Vec<i64> {
 
 /// Warns the session that the outbox has refused entries.
 pub fn warn_refused(count: usize, message: &str) {
-    tell(
+    warn_in_detail(
         "profile updates could not be enqueued",
         &format!("The rows were written; {count} updates of them went to target_profile.dead_letter: {message}"),
         "See what was done to target_profile.outbox, undo it, and send them with target_profile.retry_all.",
@@ -129,7 +130,7 @@ pub fn warn_without_id(message: &str) {
     if WARNED_OF_IDS.replace(statement) == statement {
         return;
     }
-    tell(
+    warn_in_detail(
         "profile updates could not be enqueued",
         &format!("The rows were written; their updates went to target_profile.dead_letter: {message}"),
         "See what was done to the sequence target_profile.outbox_id_seq, undo it, and send them with target_profile.retry_all.",
@@ -142,7 +143,7 @@ pub fn warn_lost(count: u64, message: &str) {
     if WARNED.replace(statement) == statement {
         return;
     }
-    tell(
+    warn_in_detail(
         "profile updates are lost",
         &format!(
             "The rows were written; {count} updates of them could be written neither to target_profile.outbox nor to \

@@ -233,14 +233,12 @@ CREATE FUNCTION target_profile._clients_changed() RETURNS trigger LANGUAGE c AS 
 
 fn check(new: &PgHeapTuple<'_, AllocatedByPostgres>) -> Result<(), Fault> {
     let row = read(new)?;
-    let texts = [&row.client_code, &row.endpoint, &row.method, &row.arrays];
-    let others = [row.auth_token.as_ref().map(Secret::expose), row.null_value.as_deref()];
-    texts
-        .map(|text| Some(text.as_str()))
-        .into_iter()
-        .chain(others)
-        .flatten()
-        .for_each(|text| text::verify(text.as_bytes()));
+    for text in [&row.client_code, &row.endpoint, &row.method, &row.arrays] {
+        text::verify(text.as_bytes());
+    }
+    for text in [row.auth_token.as_ref().map(Secret::expose), row.null_value.as_deref()] {
+        text::verify(text.unwrap_or_default().as_bytes());
+    }
     row.check()?;
     // Not CHECK constraints: those show the failing row, and with it the token.
     let paused_by: Option<String> = new.find("paused_by")?;

@@ -16,10 +16,11 @@ use crate::pg::shmem::slots;
 use crate::pg::shmem::slots::Slot;
 use crate::pg::support::backend;
 use crate::pg::support::databases;
-use crate::pg::support::errors::{Fault, warn};
+use crate::pg::support::errors::Fault;
 use crate::pg::support::rows::{Rows, rows};
 use crate::pg::support::snapshot::with_transaction_snapshot;
 use crate::pg::support::statement::{Statement, statement};
+use crate::pg::support::warning::warn;
 
 thread_local! {
     static ENQUEUE: Statement = const { statement!("enqueue/enqueue.sql", rows: OutboxRow<'static>) };

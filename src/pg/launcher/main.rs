@@ -18,8 +18,8 @@ use crate::pg::shmem::slots::Slot;
 use crate::pg::shmem::{holds, launcher_requests};
 use crate::pg::support::backend;
 use crate::pg::support::clock::postgres_now;
-use crate::pg::support::errors::warn;
 use crate::pg::support::process;
+use crate::pg::support::warning::warn;
 use crate::pg::support::{pins, settings, wait_event};
 use crate::pg::worker;
 

@@ -9,9 +9,9 @@ use pgrx::is_a;
 use pgrx::prelude::*;
 use pgrx::spi::quote_qualified_identifier;
 
-use crate::pg::support::errors;
 use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::extension;
+use crate::pg::support::warning;
 
 /// Called before a statement runs.
 ///
@@ -158,7 +158,7 @@ pub unsafe fn after(statement: *mut pg_sys::Node) {
         };
         let column = CStr::from_ptr(statement.subname).to_string_lossy();
         if let Some(trigger) = reads(extension, table, &column) {
-            errors::warning(
+            warning::raise(
                 PgSqlErrorCode::ERRCODE_WARNING,
                 &format!(
                     "trigger \"{trigger}\" of table {} reads column \"{column}\" by this name",

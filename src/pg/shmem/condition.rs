@@ -1,4 +1,4 @@
-//! SharedCondition variables in shared memory.
+//! Condition variables in shared memory.
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;

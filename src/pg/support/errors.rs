@@ -9,6 +9,7 @@ use target_profile_core::settings::SettingError;
 use thiserror::Error;
 
 use super::backfill_fault::BackfillFault;
+use super::warning;
 
 /// Whatever can be wrong with a call, before it becomes an error of Postgres.
 #[derive(Debug, Error)]
@@ -433,13 +434,13 @@ impl Fault {
         unreachable!("an error report of level ERROR does not return")
     }
 
-    /// Tells the caller without ending anything; `more` says what was done instead.
+    /// Raises it as a WARNING; `more` says what was done instead.
     pub fn warn(&self, more: &str) {
         let detail = self
             .detail()
             .map_or_else(|| more.to_owned(), |detail| format!("{detail} {more}"));
         let hint = self.hint();
-        warning(self.sqlstate(), &self.to_string(), Some(&detail), hint.as_deref());
+        warning::raise(self.sqlstate(), &self.to_string(), Some(&detail), hint.as_deref());
     }
 }
 
@@ -454,46 +455,6 @@ pub fn take_version_hints_from(source: fn() -> Option<String>) {
 /// The HINT of an error that may come of two different versions.
 pub fn version_hint() -> Option<String> {
     VERSION_HINT.get().and_then(|source| source())
-}
-
-/// Warns the session that something needs doing outside of this call.
-pub fn warn(message: &str, hint: &str) {
-    let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-    warning(code, message, None, Some(hint));
-}
-
-/// The same with a detail.
-pub fn tell(message: &str, detail: &str, hint: &str) {
-    let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-    warning(code, message, Some(detail), Some(hint));
-}
-
-/// Raises a WARNING. It must not fail the statement, so characters that the client's encoding may lack are escaped.
-pub fn warning(code: PgSqlErrorCode, message: &str, detail: Option<&str>, hint: Option<&str>) {
-    // SAFETY: plain variables of the backend.
-    let (client, server) = unsafe { (pg_sys::pg_get_client_encoding(), pg_sys::GetDatabaseEncoding()) };
-    let is_converted = client != server && client != pg_sys::pg_enc::PG_SQL_ASCII as i32;
-    let shown = |text: &str| if is_converted { in_ascii(text) } else { text.to_owned() };
-    let mut report = ErrorReport::new(code, shown(message), "target_profile");
-    if let Some(detail) = detail {
-        report = report.set_detail(shown(detail));
-    }
-    if let Some(hint) = hint {
-        report = report.set_hint(shown(hint));
-    }
-    report.report(PgLogLevel::WARNING);
-}
-
-fn in_ascii(text: &str) -> String {
-    let mut ascii = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '…' => ascii.push_str("..."),
-            _ if character.is_ascii() => ascii.push(character),
-            _ => ascii.extend(character.escape_unicode()),
-        }
-    }
-    ascii
 }
 
 /// The value, or the end of the statement with its error.

@@ -22,3 +22,4 @@ pub mod trigger_call;
 pub mod unguarded;
 pub mod versions;
 pub mod wait_event;
+pub mod warning;

@@ -56,10 +56,11 @@ use crate::pg::enqueue::owner::Outbox;
 use crate::pg::enqueue::{clients, collector};
 use crate::pg::support::backend;
 use crate::pg::support::backfill_fault::BackfillFault;
-use crate::pg::support::errors;
-use crate::pg::support::errors::{Fault, or_raise, warn};
+use crate::pg::support::errors::{Fault, or_raise};
 use crate::pg::support::statement::{Statement, statement};
 use crate::pg::support::text::Text;
+use crate::pg::support::warning;
+use crate::pg::support::warning::warn;
 use crate::pg::support::{session, subtransaction};
 
 thread_local! {
@@ -458,7 +459,7 @@ impl Chunk<'_> {
                 self.done.without_id,
                 self.table.quoted()
             );
-            errors::warning(PgSqlErrorCode::ERRCODE_WARNING, &message, None, None);
+            warning::raise(PgSqlErrorCode::ERRCODE_WARNING, &message, None, None);
         }
         Ok(())
     }

@@ -11,8 +11,8 @@ use super::unsettled::Unsettled;
 use super::{activity, installation, settle_rows};
 use crate::pg::shmem::launcher_requests;
 use crate::pg::shmem::reports::State;
-use crate::pg::support::errors::warn;
 use crate::pg::support::versions;
+use crate::pg::support::warning::warn;
 
 impl Worker {
     /// Is the extension there, is this database the one that may send, which clients are there?

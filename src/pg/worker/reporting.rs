@@ -9,7 +9,7 @@ use super::clock::now;
 use super::state::Worker;
 use crate::pg::shmem::reports::{InFlight, State};
 use crate::pg::support::clock::postgres_now;
-use crate::pg::support::errors::warn;
+use crate::pg::support::warning::warn;
 
 /// The longest pause after an error.
 const ERROR_PAUSE_CAP: Duration = Duration::from_secs(30);

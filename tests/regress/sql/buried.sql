@@ -167,9 +167,11 @@ DROP TABLE watched, by_hand;
 CREATE TEMP TABLE unwritten (id text, v text);
 CREATE TRIGGER t AFTER INSERT ON unwritten FOR EACH ROW
     EXECUTE FUNCTION target_profile_trigger('acme', 'mbox3rdPartyId', 'id', 'v');
+\set VERBOSITY default
 BEGIN READ ONLY;
 INSERT INTO unwritten VALUES ('SECRET/ID', 'x');
 COMMIT;
+\set VERBOSITY terse
 DROP TABLE unwritten;
 DROP FUNCTION write(text, text, json), noise(integer), buried();
 DROP CAST (mood AS json);
